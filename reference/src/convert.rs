@@ -1,0 +1,1 @@
+//! The one place in this crate where a number changes to a narrower type.
