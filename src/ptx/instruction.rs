@@ -6,9 +6,10 @@
 //! except where PTX says otherwise (`ld`, `st` and `cvt` take wider registers, `wide` results are twice as wide).
 
 use super::operation::{
-    Accuracy, AtomicOp, BarrierReduction, BitOp, CvtRounding, FloatBinary, FloatUnary,
-    FunnelDirection, FunnelMode, IntegerBinary, IntegerUnary, LogicOp, MathFunction, MembarLevel,
-    MmaShape, Ordering, PrmtMode, ProductPart, ReduxOp, ShiftDirection, ShuffleMode, VoteMode,
+    Accuracy, AtomicOp, AtomicOrdering, BarrierReduction, BitOp, CvtRounding, FloatBinary,
+    FloatUnary, FunnelDirection, FunnelMode, IntegerBinary, IntegerUnary, LogicOp, MathFunction,
+    MembarLevel, MmaShape, Ordering, PrmtMode, ProductPart, ReduxOp, ShiftDirection, ShuffleMode,
+    VoteMode,
 };
 use super::scalar::{
     BoolOp, CacheOperator, Compare, Eviction, Prefetch, Rounding, ScalarType, Scope, Space,
@@ -318,10 +319,10 @@ pub enum Op {
         level: u8,
         address: Address,
     },
-    /// `atom`, or `red` where `d` is `None`. `c` only for `cas`.
+    /// `atom`, or `red` where `d` is `None`; relaxed at `gpu` scope unless written. `c` only for `cas`.
     Atomic {
-        ordering: Option<Ordering>,
-        scope: Option<Scope>,
+        ordering: AtomicOrdering,
+        scope: Scope,
         space: Space,
         operation: AtomicOp,
         ty: ScalarType,

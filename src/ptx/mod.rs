@@ -5,11 +5,13 @@
 
 mod instruction;
 mod module;
+mod opcode;
 mod operation;
 pub mod print;
 mod scalar;
 
 pub use instruction::*;
 pub use module::*;
+pub use opcode::*;
 pub use operation::*;
 pub use scalar::*;

@@ -170,7 +170,7 @@ pub enum CvtRounding {
     Integer(IntegerRounding),
 }
 
-/// Memory order of a load, store or atomic.
+/// Memory order of a load or store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ordering {
     /// The default.
@@ -183,8 +183,20 @@ pub enum Ordering {
     Acquire(Scope),
     /// `.release` at a scope.
     Release(Scope),
-    /// `.acq_rel` at a scope.
-    AcquireRelease(Scope),
+}
+
+spelled! {
+    /// Memory order of `atom` and `red`.
+    AtomicOrdering {
+        /// Atomic, no more (the default).
+        Relaxed = "relaxed",
+        /// Later accesses stay after.
+        Acquire = "acquire",
+        /// Earlier accesses stay before.
+        Release = "release",
+        /// Both.
+        AcquireRelease = "acq_rel",
+    }
 }
 
 spelled! {
