@@ -37,8 +37,10 @@ pub struct Site {
     pub label: String,
     /// Line of the PTX text.
     pub ptx: Option<Place>,
-    /// Line of the CUDA source, from `.loc`.
+    /// Line of the CUDA source, from `.loc`; the innermost one where calls were inlined.
     pub cuda: Option<Place>,
+    /// The calls through which `cuda` was inlined, innermost first.
+    pub inlined: Vec<Place>,
     /// The PTX statement, as text.
     pub statement: Option<String>,
 }
