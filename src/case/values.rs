@@ -1,0 +1,239 @@
+//! The numbers of a case: a family and a seed give the same bits on every machine.
+//!
+//! Every element is a function of (seed, family, tensor, its index) alone, so no element depends on the order in which
+//! others are made. The normal numbers are a sum of eight uniform ones
+//! (Irwin-Hall), in integers: no library function decides a bit.
+
+use super::{CaseError, Dtype};
+use crate::convert::{f64_to_bf16, f64_to_f16, f64_to_f32, usize_to_f64};
+use flashproof_reference::{Shape, Tensor};
+
+/// A family of inputs; each is there to make some fault visible.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Values {
+    /// q, k, v normal: the ordinary case.
+    #[default]
+    Gaussian,
+    /// Scores of standard deviation 4: a few keys take all the weight.
+    Peaky,
+    /// Scores near 0: every key has nearly the same weight, so a missing key shows in `lse`.
+    NearUniform,
+    /// Scores grow with the key by 60 over the sequence: every tile rescales what came before.
+    GrowingMax,
+    /// q, k, v whole numbers of -2 ..= 2: scores are exact in any order.
+    Integers,
+    /// q = 0 and v whole numbers: every weight is exactly 1 and every sum exact, so a wrong set of keys has no
+    /// rounding to hide in.
+    QZero,
+    /// v of key `j` is 1 in channel `j mod head_dim`, else 0: the output says which keys were read.
+    OneHotV,
+    /// Scores and outputs that are small differences of large terms.
+    Cancelling,
+    /// v around the subnormal numbers of f16.
+    TinyV,
+}
+
+/// Which tensor an element belongs to; part of what its bits depend on.
+#[derive(Clone, Copy, Debug)]
+enum Role {
+    Q,
+    K,
+    V,
+}
+
+/// A stream of random bits, a function of its key and a counter (splitmix64's finalizer over a Weyl sequence).
+#[derive(Clone, Copy, Debug)]
+pub struct Stream {
+    key: u64,
+}
+
+impl Stream {
+    /// A stream for a seed and a purpose.
+    pub fn new(seed: u64, purpose: u64) -> Self {
+        Self {
+            key: mix(mix(seed) ^ purpose.wrapping_mul(WEYL)),
+        }
+    }
+
+    /// 64 bits for a counter.
+    pub fn bits(self, counter: u64) -> u64 {
+        mix(self
+            .key
+            .wrapping_add(counter.wrapping_add(1).wrapping_mul(WEYL)))
+    }
+
+    /// A number that is nearly normal (mean 0, variance 1, within 4.9 of 0).
+    pub fn normal(self, counter: u64) -> f64 {
+        let twice = counter.wrapping_mul(2);
+        let uniform = |bits: u64| -> i32 { bits.to_le_bytes().chunks_exact(2).map(pair).sum() };
+        let sum = uniform(self.bits(twice)) + uniform(self.bits(twice.wrapping_add(1)));
+        // Eight uniform numbers of 0 ..= 65535: mean 4 * 65535, standard deviation 65536 * sqrt(8 / 12).
+        f64::from(sum - 4 * 65535) * (1.224_744_871_391_589 / 65536.0)
+    }
+
+    /// A whole number of -2 ..= 2, nearly uniform.
+    pub fn small_integer(self, counter: u64) -> f64 {
+        let bits = self.bits(counter).to_le_bytes();
+        f64::from(pair(&bits[..2]) * 5 / 65536 - 2)
+    }
+}
+
+impl Values {
+    /// Whether the family makes a tensor constant on purpose.
+    fn is_constant(self, role: Role) -> bool {
+        matches!((self, role), (Self::QZero, Role::Q))
+    }
+
+    /// q, k and v.
+    ///
+    /// # Errors
+    /// [`CaseError::Degenerate`] when a tensor could not tell a right kernel from a wrong one.
+    pub(super) fn tensors(
+        self,
+        shape: &Shape,
+        dtype: Dtype,
+        seed: u64,
+    ) -> Result<[Tensor; 3], CaseError> {
+        let heads = [
+            (Role::Q, shape.num_q_heads, shape.seqlen_q),
+            (Role::K, shape.num_kv_heads, shape.seqlen_kv),
+        ];
+        let [q, k] = heads.map(|(role, heads, seqlen)| (role, shape.batch * heads, seqlen));
+        let v = (Role::V, k.1, k.2);
+        let mut tensors = Vec::with_capacity(3);
+        for (role, heads, seqlen) in [q, k, v] {
+            let numbers = self.numbers(role, heads, seqlen, shape.head_dim, seed);
+            let tensor = match dtype {
+                Dtype::F16 => Tensor::F16(numbers.iter().map(|&x| f64_to_f16(x)).collect()),
+                Dtype::Bf16 => Tensor::Bf16(numbers.iter().map(|&x| f64_to_bf16(x)).collect()),
+                Dtype::F32 => Tensor::F32(numbers.iter().map(|&x| f64_to_f32(x)).collect()),
+            };
+            self.refuse_degenerate(role, &tensor)?;
+            tensors.push(tensor);
+        }
+        Ok(tensors.try_into().expect("three tensors were pushed"))
+    }
+
+    /// The numbers of one tensor before rounding, (heads, seqlen, `head_dim`).
+    fn numbers(
+        self,
+        role: Role,
+        heads: usize,
+        seqlen: usize,
+        head_dim: usize,
+        seed: u64,
+    ) -> Vec<f64> {
+        let purpose = match role {
+            Role::Q => 1,
+            Role::K => 2,
+            Role::V => 3,
+        };
+        let stream = Stream::new(seed, purpose);
+        let mut numbers = Vec::with_capacity(heads * seqlen * head_dim);
+        let mut counter = 0;
+        for _head in 0..heads {
+            for row in 0..seqlen {
+                for channel in 0..head_dim {
+                    let place = Place {
+                        row,
+                        channel,
+                        seqlen,
+                        head_dim,
+                    };
+                    numbers.push(self.element(role, stream, counter, place));
+                    counter += 1;
+                }
+            }
+        }
+        numbers
+    }
+
+    fn element(self, role: Role, stream: Stream, counter: u64, place: Place) -> f64 {
+        let normal = || stream.normal(counter);
+        let sign = if place.channel.is_multiple_of(2) {
+            1.0
+        } else {
+            -1.0
+        };
+        match (self, role) {
+            (Self::Gaussian, _) | (Self::OneHotV | Self::TinyV, Role::Q | Role::K) => normal(),
+            (Self::Peaky, Role::Q) => 4.0 * normal(),
+            (Self::NearUniform, Role::Q) => normal() / 64.0,
+            (Self::Peaky | Self::NearUniform, Role::K | Role::V) => normal(),
+            (Self::GrowingMax, Role::Q) => sign + normal() / 8.0,
+            (Self::GrowingMax, Role::K) => {
+                let share = usize_to_f64(place.row + 1) / usize_to_f64(place.seqlen);
+                sign * 60.0 / usize_to_f64(place.head_dim).sqrt() * share + normal() / 8.0
+            }
+            (Self::GrowingMax, Role::V) => normal(),
+            (Self::Integers, _) | (Self::QZero, Role::K | Role::V) => stream.small_integer(counter),
+            (Self::QZero, Role::Q) => 0.0,
+            (Self::OneHotV, Role::V) => {
+                f64::from(u8::from(place.row % place.head_dim == place.channel))
+            }
+            // Neighbouring channels of q are nearly equal and those of k nearly opposite.
+            (Self::Cancelling, Role::Q) => 8.0 * stream.normal(counter / 2) + normal() / 8.0,
+            (Self::Cancelling, Role::K) => {
+                sign * 2.0 * stream.normal(counter / 2) + normal() / 16.0
+            }
+            (Self::Cancelling, Role::V) if place.row.is_multiple_of(2) => 8.0 + normal() / 8.0,
+            (Self::Cancelling, Role::V) => -8.0 + normal() / 8.0,
+            // The smallest normal f16 is 2^-14; its subnormal numbers are multiples of 2^-24.
+            (Self::TinyV, Role::V) => normal() / 65536.0,
+        }
+    }
+
+    fn refuse_degenerate(self, role: Role, tensor: &Tensor) -> Result<(), CaseError> {
+        let numbers: Vec<f64> = match tensor {
+            Tensor::F16(x) => x.iter().map(|x| x.to_f64()).collect(),
+            Tensor::Bf16(x) => x.iter().map(|x| x.to_f64()).collect(),
+            Tensor::F32(x) => x.iter().map(|&x| f64::from(x)).collect(),
+        };
+        let what = if !numbers.iter().all(|x| x.is_finite()) {
+            "not finite"
+        } else if numbers.len() >= 16
+            && !self.is_constant(role)
+            && numbers
+                .windows(2)
+                .all(|two| two[0].total_cmp(&two[1]).is_eq())
+        {
+            "all equal"
+        } else {
+            return Ok(());
+        };
+        let tensor = match role {
+            Role::Q => "q",
+            Role::K => "k",
+            Role::V => "v",
+        };
+        Err(CaseError::Degenerate {
+            values: self.to_string(),
+            tensor,
+            what,
+        })
+    }
+}
+
+/// Where an element stands in its head.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    row: usize,
+    channel: usize,
+    seqlen: usize,
+    head_dim: usize,
+}
+
+/// 2^64 / golden ratio, odd (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+const WEYL: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Stafford's 13th variant of the `MurmurHash3` finalizer, as in splitmix64.
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Two bytes as a number of 0 ..= 65535.
+fn pair(bytes: &[u8]) -> i32 {
+    i32::from(bytes[0]) | i32::from(bytes[1]) << 8
+}
