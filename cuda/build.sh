@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# Builds every kernels/*.cu and defects/*.cu to PTX with a pinned compiler from PyPI; no CUDA installation, no GPU.
+#
+#   cuda/build.sh           writes cuda/ptx/*.ptx and cuda/defects/ptx/*.ptx
+#   cuda/build.sh --check   builds elsewhere, compares with the committed files, exits 1 on a difference
+#
+# A defect is built twice: NAME.ptx, and NAME.repaired.ptx with -DREPAIRED. ptxas accepts every file for sm_80 and
+# sm_90. Needs python3 with pip, and g++. The compiler (NVIDIA's wheels, under its EULA, never committed) goes to
+# ${XDG_CACHE_HOME:-$HOME/.cache}/flashproof/cuda-13.0; set PIP_FIND_LINKS and PIP_NO_INDEX to install from a folder.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+check=no
+case "${1-}" in
+  "") ;;
+  --check) check=yes ;;
+  *)
+    echo "usage: cuda/build.sh [--check], not '$1'" >&2
+    exit 2
+    ;;
+esac
+
+# All five of one release: with a newer nvvm, nvcc 13.0 writes a PTX version that ptxas 13.0 refuses.
+wheels=(
+  nvidia-cuda-nvcc==13.0.88
+  nvidia-nvvm==13.0.88
+  nvidia-cuda-crt==13.0.88
+  nvidia-cuda-runtime==13.0.96
+  nvidia-cuda-cccl==13.0.85
+)
+cache="${XDG_CACHE_HOME:-$HOME/.cache}/flashproof/cuda-13.0"
+stamp="${wheels[*]}"
+if [[ "$(cat "$cache/wheels.txt" 2>/dev/null || true)" != "$stamp" ]]; then
+  echo "installing ${wheels[*]} into $cache"
+  rm -rf "$cache"
+  mkdir -p "$cache"
+  python3 -m pip install --quiet --disable-pip-version-check --no-deps --target "$cache" "${wheels[@]}"
+  printf '%s\n' "$stamp" >"$cache/wheels.txt"
+fi
+bin="$cache/nvidia/cu13/bin"
+
+out="$PWD"
+scratch="$(mktemp -d)"
+trap 'rm -rf "$scratch"' EXIT
+if [[ $check == yes ]]; then
+  out="$scratch/out"
+fi
+mkdir -p "$out/ptx" "$out/defects/ptx"
+
+# Makes the text independent of where the checkout lies: `.file` keeps base names, and the hash of the path that NVVM
+# puts after _INTERNAL_ in .debug_str, spelt as .b8 bytes, becomes zeros.
+normalize() {
+  python3 - "$1" "$2" <<'PYTHON'
+import re
+import sys
+
+text = open(sys.argv[1]).read()
+text = re.sub(r'(\.file\s+\d+\s+")[^"]*/([^"/]+")', r"\1\2", text)
+
+head, section, debug = text.partition(".section\t.debug_str")
+numbers = re.compile(r"(?<=[ ,])\d+")
+places = []  # of every byte of the section, in order
+for line in re.finditer(r"^\.b8 .*$", debug, re.MULTILINE):
+    places += [(line.start() + m.start(), line.start() + m.end()) for m in numbers.finditer(line.group())]
+data = bytes(int(debug[a:b]) for a, b in places)
+spans = [m.span(1) for m in re.finditer(rb"_INTERNAL_([0-9a-f]{8})_", data)]
+for first, last in reversed(spans):
+    for a, b in reversed(places[first:last]):
+        debug = debug[:a] + "48" + debug[b:]  # "0"
+open(sys.argv[2], "w").write(head + section + debug)
+PYTHON
+}
+
+# build SOURCE OUTPUT [FLAG]..
+build() {
+  local source="$1" output="$2"
+  shift 2
+  "$bin/nvcc" -std=c++20 -arch=sm_80 -ptx -lineinfo --fmad=false "$@" "$source" -o "$scratch/raw.ptx"
+  normalize "$scratch/raw.ptx" "$output"
+  for target in sm_80 sm_90; do
+    "$bin/ptxas" -v -arch="$target" "$output" -o "$scratch/out.cubin" 2>"$scratch/ptxas.txt" || {
+      cat "$scratch/ptxas.txt" >&2
+      exit 1
+    }
+    if grep -E '[1-9][0-9]* bytes spill' "$scratch/ptxas.txt"; then
+      echo "$output spills registers on $target" >&2
+      exit 1
+    fi
+  done
+  echo "${output#"$out"/}: $(grep -oE 'Used [0-9]+ registers' "$scratch/ptxas.txt" | tr '\n' ' ')"
+}
+
+for source in kernels/*.cu; do
+  build "$source" "$out/ptx/$(basename "$source" .cu).ptx"
+done
+for source in defects/*.cu; do
+  [[ -e $source ]] || continue
+  name="$(basename "$source" .cu)"
+  build "$source" "$out/defects/ptx/$name.ptx"
+  build "$source" "$out/defects/ptx/$name.repaired.ptx" -DREPAIRED
+done
+
+if [[ $check == yes ]]; then
+  failed=no
+  for folder in ptx defects/ptx; do
+    diff -rq "$folder" "$out/$folder" || failed=yes
+  done
+  if [[ $failed == yes ]]; then
+    echo "committed PTX is not what the source gives: run cuda/build.sh and commit the result" >&2
+    exit 1
+  fi
+  echo "committed PTX is what the source gives"
+fi

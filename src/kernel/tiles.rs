@@ -1,0 +1,393 @@
+//! The tile list: a layout as a tiled kernel reads it.
+//!
+//! Queries are cut into tiles of `tile_q`, keys into tiles of `tile_kv`. For every tile of queries the list has the
+//! tiles of keys, ascending, in which at least one pair is visible, and only those; so a kernel that visits the list
+//! sees every visible pair. Rules that sparsity blocks state are lowered to 16 x 16 *granules* (a bit each); rules that
+//! tokens state (causal, window, sinks, the end of the keys) stay with the kernel, which needs them only where a tile is
+//! not full.
+
+use flashproof_reference::Layout;
+
+/// Queries, and keys, on a side of a granule.
+pub const GRANULE: usize = 16;
+
+/// Bit of a tile mask: all `tile_kv` keys exist, and every existing query of the tile sees all of them.
+pub const TILE_FULL: u32 = 1 << 16;
+
+/// Queries and keys that a kernel computes at a time: multiples of [`GRANULE`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TileShape {
+    /// Queries of a tile.
+    pub tile_q: usize,
+    /// Keys of a tile.
+    pub tile_kv: usize,
+}
+
+/// A layout lowered for a kernel. Compressed rows, as [`flashproof_reference::BlockPattern`] has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TileList {
+    /// Start of the entries of each tile of queries (lists, `q_tiles` + 1). One list where the heads share a layout.
+    pub row_ptr: Vec<usize>,
+    /// Index of the tile of keys (entries).
+    pub col_idx: Vec<usize>,
+    /// Bit `(tile_kv / 16) * (q / 16) + k / 16`, for q and k counted in the tile: the sparsity block over this granule
+    /// is present (a granule past the last query or key is not). Bit 16: [`TILE_FULL`]. All bits are meaningful for
+    /// tiles of 64 x 64 only; for other shapes the vector is empty (entries).
+    pub tile_mask: Vec<u32>,
+    /// Entries of `row_ptr` from one query head to the next; 0 where one list serves all.
+    pub row_ptr_stride: usize,
+}
+
+/// Why a layout cannot be lowered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TileError {
+    /// Blocks that granules cannot follow.
+    #[error("{name} = {value} is not a multiple of {GRANULE}, the granule of a tile mask")]
+    Block {
+        /// `block_q` or `block_kv`.
+        name: &'static str,
+        /// Its value.
+        value: usize,
+    },
+    /// Global tokens: a tile list has no word for them.
+    #[error("the layout has {count} global tokens, which a tile list cannot say")]
+    Global {
+        /// How many.
+        count: usize,
+    },
+}
+
+/// Which keys one query sees: those of `window` in blocks that are present, and those below `sink_end`.
+#[derive(Clone, Copy, Debug)]
+struct KeyRange {
+    window_begin: usize,
+    window_end: usize,
+    sink_end: usize,
+}
+
+/// Lowers `layout` for tiles of `shape`.
+pub fn lower(layout: &Layout, shape: TileShape) -> Result<TileList, TileError> {
+    if layout.pattern_count() > 0 {
+        let blocks = [
+            ("block_q", layout.block_q()),
+            ("block_kv", layout.block_kv()),
+        ];
+        for (name, value) in blocks {
+            if value % GRANULE != 0 {
+                return Err(TileError::Block { name, value });
+            }
+        }
+    }
+    if !layout.global().is_empty() {
+        return Err(TileError::Global {
+            count: layout.global().len(),
+        });
+    }
+    let q_tiles = layout.seqlen_q().div_ceil(shape.tile_q);
+    let kv_tiles = layout.seqlen_kv().div_ceil(shape.tile_kv);
+    let masked = shape.tile_q == 64 && shape.tile_kv == 64;
+    let lists = layout.pattern_count().max(1);
+    let mut list = TileList {
+        row_ptr: Vec::with_capacity(lists * (q_tiles + 1)),
+        col_idx: Vec::new(),
+        tile_mask: Vec::new(),
+        row_ptr_stride: if lists > 1 { q_tiles + 1 } else { 0 },
+    };
+    for head in 0..lists {
+        for q_tile in 0..q_tiles {
+            list.row_ptr.push(list.col_idx.len());
+            let rows = Rows::of(layout, head, q_tile * shape.tile_q, shape.tile_q);
+            for kv_tile in 0..kv_tiles {
+                if let Some(mask) = rows.tile(kv_tile * shape.tile_kv, shape.tile_kv) {
+                    list.col_idx.push(kv_tile);
+                    if masked {
+                        list.tile_mask.push(mask);
+                    }
+                }
+            }
+        }
+        list.row_ptr.push(list.col_idx.len());
+    }
+    Ok(list)
+}
+
+/// The existing queries of one tile.
+struct Rows<'a> {
+    layout: &'a Layout,
+    head: usize,
+    q_first: usize,
+    /// One per query.
+    ranges: Vec<KeyRange>,
+}
+
+impl<'a> Rows<'a> {
+    fn of(layout: &'a Layout, head: usize, q_first: usize, tile_q: usize) -> Self {
+        let q_end = (q_first + tile_q).min(layout.seqlen_q());
+        Self {
+            layout,
+            head,
+            q_first,
+            ranges: (q_first..q_end).map(|q| key_range(layout, q)).collect(),
+        }
+    }
+
+    /// Mask of the tile of keys from `k_first`, or `None` where no pair is visible.
+    fn tile(&self, k_first: usize, tile_kv: usize) -> Option<u32> {
+        let seqlen_kv = self.layout.seqlen_kv();
+        let mut mask = 0;
+        let mut visible = false;
+        let mut full = k_first + tile_kv <= seqlen_kv;
+        let mut bit = 1_u32;
+        for (i, rows) in self.ranges.chunks(GRANULE).enumerate() {
+            let q = self.q_first + i * GRANULE;
+            for k in (k_first..k_first + tile_kv).step_by(GRANULE) {
+                let present = k < seqlen_kv && self.block_is_present(q, k);
+                if present {
+                    mask |= bit;
+                }
+                bit = bit.wrapping_shl(1);
+                let k_end = (k + GRANULE).min(seqlen_kv);
+                for row in rows {
+                    // Keys of this granule that the sinks leave to block and window.
+                    let rest = k.max(row.sink_end);
+                    let window = present && row.window_begin < k_end && row.window_end > rest;
+                    visible |= k < row.sink_end || (window && rest < k_end);
+                    full &= rest >= k_end
+                        || (present && row.window_begin <= rest && row.window_end >= k_end);
+                }
+            }
+        }
+        visible.then_some(mask | if full { TILE_FULL } else { 0 })
+    }
+
+    fn block_is_present(&self, q: usize, k: usize) -> bool {
+        self.layout.pattern(self.head).is_none_or(|pattern| {
+            pattern.contains(q / self.layout.block_q(), k / self.layout.block_kv())
+        })
+    }
+}
+
+/// Which keys query `q` sees as far as tokens decide; every end is at most `seqlen_kv`.
+fn key_range(layout: &Layout, q: usize) -> KeyRange {
+    let (seqlen_q, seqlen_kv) = (layout.seqlen_q(), layout.seqlen_kv());
+    // The diagonal is q + seqlen_kv - seqlen_q, which may be negative: every sum below carries + seqlen_q first.
+    let diagonal = q + seqlen_kv;
+    let up_to = |offset: usize| {
+        (diagonal.saturating_add(offset).saturating_add(1))
+            .saturating_sub(seqlen_q)
+            .min(seqlen_kv)
+    };
+    let causal_end = if layout.causal() { up_to(0) } else { seqlen_kv };
+    let window = layout.window();
+    KeyRange {
+        window_begin: window.left.map_or(0, |left| {
+            diagonal.saturating_sub(left).saturating_sub(seqlen_q)
+        }),
+        window_end: window
+            .right
+            .map_or(causal_end, |right| up_to(right).min(causal_end)),
+        sink_end: layout.sinks().min(causal_end),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flashproof_reference::{BlockPattern, Window};
+    use proptest::prelude::*;
+
+    const SHAPE: TileShape = TileShape {
+        tile_q: 64,
+        tile_kv: 64,
+    };
+
+    /// What the kernel does with a list: pairs it lets through, from mask and token rules, by the letter.
+    fn kernel_sees(layout: &Layout, list: &TileList, head: usize, q: usize, k: usize) -> bool {
+        let first = head * list.row_ptr_stride + q / 64;
+        let entries = list.row_ptr[first]..list.row_ptr[first + 1];
+        let Some(entry) = entries.clone().find(|&e| list.col_idx[e] == k / 64) else {
+            return false;
+        };
+        if list.tile_mask[entry] & TILE_FULL != 0 {
+            return true;
+        }
+        let present = list.tile_mask[entry] >> (4 * (q % 64 / 16) + k % 64 / 16) & 1 != 0;
+        let signed = |x: usize| i64::try_from(x).unwrap();
+        let distance =
+            signed(k) - (signed(q) + signed(layout.seqlen_kv()) - signed(layout.seqlen_q()));
+        let unbounded = signed(layout.seqlen_q() + layout.seqlen_kv());
+        let side = |side: Option<usize>| side.map_or(unbounded, |side| signed(side).min(unbounded));
+        let window =
+            -side(layout.window().left) <= distance && distance <= side(layout.window().right);
+        (!layout.causal() || distance <= 0) && ((present && window) || k < layout.sinks())
+    }
+
+    /// Compares list and layout on every pair, and the list with its own definition.
+    fn check(layout: &Layout) -> Result<(), TestCaseError> {
+        let list = lower(layout, SHAPE).unwrap();
+        let heads = layout.pattern_count().max(1);
+        let (q_tiles, kv_tiles) = (
+            layout.seqlen_q().div_ceil(64),
+            layout.seqlen_kv().div_ceil(64),
+        );
+        prop_assert_eq!(list.row_ptr.len(), heads * (q_tiles + 1));
+        for head in 0..heads {
+            for q in 0..layout.seqlen_q() {
+                for k in 0..layout.seqlen_kv() {
+                    prop_assert_eq!(
+                        kernel_sees(layout, &list, head, q, k),
+                        layout.is_visible(head, q, k),
+                        "head {} q {} k {}",
+                        head,
+                        q,
+                        k
+                    );
+                }
+            }
+            for q_tile in 0..q_tiles {
+                let first = head * list.row_ptr_stride + q_tile;
+                let entries = list.row_ptr[first]..list.row_ptr[first + 1];
+                let columns = &list.col_idx[entries.clone()];
+                prop_assert!(columns.is_sorted_by(|a, b| a < b));
+                let qs = q_tile * 64..(q_tile * 64 + 64).min(layout.seqlen_q());
+                for kv_tile in 0..kv_tiles {
+                    let pairs = || {
+                        qs.clone()
+                            .flat_map(|q| (kv_tile * 64..kv_tile * 64 + 64).map(move |k| (q, k)))
+                    };
+                    let sees = |(q, k): (usize, usize)| {
+                        k < layout.seqlen_kv() && layout.is_visible(head, q, k)
+                    };
+                    let listed = columns.binary_search(&kv_tile).ok();
+                    prop_assert_eq!(
+                        listed.is_some(),
+                        pairs().any(sees),
+                        "q_tile {} kv_tile {}",
+                        q_tile,
+                        kv_tile
+                    );
+                    if let Some(i) = listed {
+                        let full = list.tile_mask[entries.start + i] & TILE_FULL != 0;
+                        prop_assert_eq!(
+                            full,
+                            pairs().all(sees),
+                            "q_tile {} kv_tile {}",
+                            q_tile,
+                            kv_tile
+                        );
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn layouts() -> impl Strategy<Value = Layout> {
+        let side = || proptest::option::of(prop_oneof![0..8_usize, 0..200_usize]);
+        let block = || {
+            prop_oneof![
+                Just(16_usize),
+                Just(32),
+                Just(48),
+                Just(64),
+                Just(80),
+                Just(128)
+            ]
+        };
+        let tokens = (
+            any::<bool>(),
+            side(),
+            side(),
+            prop_oneof![2 => Just(0_usize), 1 => 0..150_usize],
+        );
+        (
+            1..200_usize,
+            0..200_usize,
+            block(),
+            block(),
+            0..3_usize,
+            tokens,
+            any::<u64>(),
+        )
+            .prop_map(
+                |(
+                    seqlen_q,
+                    seqlen_kv,
+                    block_q,
+                    block_kv,
+                    heads,
+                    (causal, left, right, sinks),
+                    seed,
+                )| {
+                    let layout = Layout::dense(seqlen_q, seqlen_kv)
+                        .with_blocks(block_q, block_kv)
+                        .unwrap()
+                        .with_causal(causal)
+                        .with_window(Window { left, right })
+                        .with_sinks(sinks);
+                    if heads == 0 {
+                        return layout;
+                    }
+                    let patterns = (0..heads).map(|head| {
+                        BlockPattern::from_fn(
+                            seqlen_q.div_ceil(block_q),
+                            seqlen_kv.div_ceil(block_kv),
+                            |row, column| seed >> ((row * 7 + column * 3 + head * 5) % 64) & 1 != 0,
+                        )
+                    });
+                    layout.with_heads(patterns.collect()).unwrap()
+                },
+            )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_list_sees_exactly_the_visible_pairs(layout in layouts()) {
+            check(&layout)?;
+        }
+    }
+
+    #[test]
+    fn a_dense_layout_is_full_except_for_the_tail() {
+        let list = lower(&Layout::dense(65, 130), SHAPE).unwrap();
+        assert_eq!(list.row_ptr, [0, 3, 6]);
+        assert_eq!(list.col_idx, [0, 1, 2, 0, 1, 2]);
+        // Two keys are left for the third tile, one query for the second.
+        assert_eq!(
+            list.tile_mask,
+            [0x1ffff, 0x1ffff, 0x1111, 0x1000f, 0x1000f, 0x1]
+        );
+        assert_eq!(list.row_ptr_stride, 0);
+    }
+
+    #[test]
+    fn no_keys_give_no_tiles() {
+        let list = lower(&Layout::dense(70, 0), SHAPE).unwrap();
+        assert_eq!(list.row_ptr, [0, 0, 0]);
+        assert!(list.col_idx.is_empty() && list.tile_mask.is_empty());
+    }
+
+    #[test]
+    fn what_a_list_cannot_say_is_refused_with_its_value() {
+        let blocks = Layout::dense(40, 40).with_blocks(16, 20).unwrap();
+        assert!(
+            lower(&blocks, SHAPE).is_ok(),
+            "no pattern, so the size does not matter"
+        );
+        let sparse = blocks
+            .with_heads(vec![BlockPattern::from_fn(3, 2, |_, _| true)])
+            .unwrap();
+        assert_eq!(
+            lower(&sparse, SHAPE).unwrap_err().to_string(),
+            "block_kv = 20 is not a multiple of 16, the granule of a tile mask"
+        );
+        let global = Layout::dense(4, 4).with_global([1, 2]).unwrap();
+        assert_eq!(
+            lower(&global, SHAPE).unwrap_err().to_string(),
+            "the layout has 2 global tokens, which a tile list cannot say"
+        );
+    }
+}
