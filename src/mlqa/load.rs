@@ -483,7 +483,7 @@ mod tests {
         );
         refused(
             &GOOD.replace(
-                "}]}]}]}",
+                "}]}]}]}]}",
                 "}]}, {\"id\": \"q1\", \"question\": \"?\", \"answers\": [{\"text\": \"Z\", \"answer_start\": 16}]}]}]}]}",
             ),
             "data[0].paragraphs[0].qas[1].id = 'q1' is the id of an earlier question of this file",
