@@ -1,1 +1,12 @@
-//! Skeleton.
+//! Retrieval over MLQA as MTEB's `MLQARetrieval` does it: the distinct contexts of a pair are the corpus, its distinct
+//! questions the queries, and a context is relevant to a question that was asked of it.
+//!
+//! Knows texts, ids and vectors; not where they come from.
+
+mod collection;
+mod published;
+mod rank;
+
+pub use collection::{Collection, Document, Judgement, Query, document_id};
+pub use published::{PublishedCell, published_dev_scores};
+pub use rank::{RetrievalError, Scores, rank, ranks, scores};

@@ -1,0 +1,314 @@
+//! Scores, ranks and the measures over them.
+
+use rayon::prelude::*;
+
+use super::collection::Judgement;
+
+/// Why embeddings cannot be ranked.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum RetrievalError {
+    /// Not one vector a text.
+    #[error("{found} {what} vectors for {want} {what} texts")]
+    Count {
+        /// `query` or `document`.
+        what: &'static str,
+        /// Vectors given.
+        found: usize,
+        /// Texts there are.
+        want: usize,
+    },
+    /// Vectors of different lengths.
+    #[error("{what} vector {index} has {found} components, the first document's has {want}")]
+    Width {
+        /// `query` or `document`.
+        what: &'static str,
+        /// Which vector.
+        index: usize,
+        /// Its components.
+        found: usize,
+        /// Components of the first document's.
+        want: usize,
+    },
+    /// A vector that is not of length 1 within 1e-3: then the dot product is no cosine. NaN is none either.
+    #[error("{what} vector {index} has squared length {squared:e}, want 1 within 1e-3")]
+    NotNormalised {
+        /// `query` or `document`.
+        what: &'static str,
+        /// Which vector.
+        index: usize,
+        /// Its squared Euclidean length.
+        squared: f64,
+    },
+    /// A judgement that points past the texts.
+    #[error(
+        "judgement (query {query}, document {document}) with {queries} queries and {documents} documents"
+    )]
+    Judgement {
+        /// Query of the judgement.
+        query: usize,
+        /// Document of the judgement.
+        document: usize,
+        /// Queries there are.
+        queries: usize,
+        /// Documents there are.
+        documents: usize,
+    },
+}
+
+/// Rank from 1 of item `gold`: one more than the items that score higher, or score the same under a greater id
+/// (descending byte order of ids, as `trec_eval` and MTEB break ties: "d9" before "d10").
+///
+/// Scores are compared as f64; `trec_eval` holds f32, so scores nearer than that tie there and not here.
+#[must_use]
+pub fn rank(scores: &[f64], ids: &[&str], gold: usize) -> u32 {
+    let (gold_score, gold_id) = (scores[gold], ids[gold]);
+    let tied = |score: f64| score.total_cmp(&gold_score).is_eq();
+    let ahead = scores
+        .iter()
+        .zip(ids)
+        .filter(|&(&score, &id)| score > gold_score || (tied(score) && id > gold_id));
+    u32::try_from(ahead.count() + 1).unwrap_or(u32::MAX)
+}
+
+/// Ranks of the judged documents among all documents, one a judgement, by the dot product of L2-normalised vectors
+/// summed in f64 in component order (the same on every machine).
+///
+/// # Errors
+/// [`RetrievalError`] for vectors that are missing, uneven, not normalised or NaN.
+pub fn ranks(
+    ids: &[&str],
+    documents: &[impl AsRef<[f32]> + Sync],
+    queries: &[impl AsRef<[f32]> + Sync],
+    judgements: &[Judgement],
+) -> Result<Vec<u32>, RetrievalError> {
+    let width = documents.first().map_or(0, |vector| vector.as_ref().len());
+    if documents.len() != ids.len() {
+        return Err(RetrievalError::Count {
+            what: "document",
+            found: documents.len(),
+            want: ids.len(),
+        });
+    }
+    for (index, vector) in documents.iter().enumerate() {
+        check("document", index, vector.as_ref(), width)?;
+    }
+    for (index, vector) in queries.iter().enumerate() {
+        check("query", index, vector.as_ref(), width)?;
+    }
+    if let Some(judgement) = judgements
+        .iter()
+        .find(|j| j.query >= queries.len() || j.document >= documents.len())
+    {
+        return Err(RetrievalError::Judgement {
+            query: judgement.query,
+            document: judgement.document,
+            queries: queries.len(),
+            documents: documents.len(),
+        });
+    }
+    let of_queries: Vec<&[Judgement]> = judgements.chunk_by(|a, b| a.query == b.query).collect();
+    let ranked: Vec<Vec<u32>> = of_queries
+        .par_iter()
+        .map(|of_query| {
+            let query = queries[of_query[0].query].as_ref();
+            let scores: Vec<f64> = documents
+                .iter()
+                .map(|document| dot(query, document.as_ref()))
+                .collect();
+            of_query
+                .iter()
+                .map(|judgement| rank(&scores, ids, judgement.document))
+                .collect()
+        })
+        .collect();
+    Ok(ranked.into_iter().flatten().collect())
+}
+
+fn check(
+    what: &'static str,
+    index: usize,
+    vector: &[f32],
+    width: usize,
+) -> Result<(), RetrievalError> {
+    if vector.len() != width {
+        return Err(RetrievalError::Width {
+            what,
+            index,
+            found: vector.len(),
+            want: width,
+        });
+    }
+    let squared = dot(vector, vector);
+    // Accepts what is within, so that NaN is refused. 1e-3: f16 storage moves a squared length by 2^-10 at most.
+    if (squared - 1.0).abs() <= 1e-3 {
+        Ok(())
+    } else {
+        Err(RetrievalError::NotNormalised {
+            what,
+            index,
+            squared,
+        })
+    }
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter()
+        .zip(b)
+        .map(|(&x, &y)| f64::from(x) * f64::from(y))
+        .sum()
+}
+
+/// Measures of one query, each in [0, 1].
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Scores {
+    /// nDCG with relevance 1 and cut-off 10: sum over relevant documents at rank r <= 10 of 1 / log2(r + 1), divided by
+    /// the same sum of the best order (`trec_eval` `ndcg_cut_10`).
+    pub ndcg_at_10: f64,
+    /// 1 / rank of the first relevant document if it is at 10 or better, else 0.
+    pub mrr_at_10: f64,
+    /// Share of the relevant documents at rank 1 (MTEB's `accuracy` where one document is relevant).
+    pub recall_at_1: f64,
+}
+
+/// 1 / log2(r + 1) for ranks 1 to 10, written out so that no platform's logarithm decides a last bit.
+const DISCOUNT: [f64; 10] = [
+    1.0,
+    0.630_929_753_571_457_5,
+    0.5,
+    0.430_676_558_073_393_06,
+    0.386_852_807_234_541_63,
+    0.356_207_187_108_022_2,
+    0.333_333_333_333_333_3,
+    0.315_464_876_785_728_77,
+    0.301_029_995_663_981_2,
+    0.289_064_826_317_887_9,
+];
+
+/// Measures of a query from the ranks (from 1) of all its relevant documents; 0 stands for one that was not retrieved.
+#[must_use]
+pub fn scores(relevant_ranks: &[u32]) -> Scores {
+    let within: Vec<usize> = relevant_ranks
+        .iter()
+        .filter_map(|&rank| usize::try_from(rank).ok()?.checked_sub(1))
+        .filter(|&at| at < 10)
+        .collect();
+    let gain: f64 = within.iter().map(|&at| DISCOUNT[at]).sum();
+    let ideal: f64 = DISCOUNT.iter().take(relevant_ranks.len()).sum();
+    let Some(first) = within.iter().min() else {
+        return Scores::default();
+    };
+    let reciprocal = |count: usize| 1.0 / f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+    Scores {
+        ndcg_at_10: gain / ideal,
+        mrr_at_10: reciprocal(first + 1),
+        recall_at_1: if *first == 0 {
+            reciprocal(relevant_ranks.len())
+        } else {
+            0.0
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ties_go_to_the_greater_id() {
+        let scores = [0.5, 0.5, 0.75, 0.5];
+        let ids = ["d10", "d9", "d1", "d2"];
+        assert_eq!(
+            [0, 1, 2, 3].map(|gold| rank(&scores, &ids, gold)),
+            [4, 2, 1, 3]
+        );
+    }
+
+    #[test]
+    fn measures_of_one_relevant_document() {
+        assert_eq!(
+            scores(&[1]),
+            Scores {
+                ndcg_at_10: 1.0,
+                mrr_at_10: 1.0,
+                recall_at_1: 1.0
+            }
+        );
+        assert_eq!(
+            scores(&[3]),
+            Scores {
+                ndcg_at_10: 0.5,
+                mrr_at_10: 1.0 / 3.0,
+                recall_at_1: 0.0
+            }
+        );
+        assert_eq!(scores(&[10]).mrr_at_10.to_bits(), 0.1_f64.to_bits());
+        for out in [[11], [0], [65_535]] {
+            assert_eq!(scores(&out), Scores::default());
+        }
+        assert_eq!(scores(&[]), Scores::default());
+    }
+
+    #[test]
+    fn measures_of_several_relevant_documents() {
+        // Ranks 1 and 4 of two: (1 + 0.430677) / (1 + 0.630930), by hand.
+        let two = scores(&[4, 1]);
+        assert!((two.ndcg_at_10 - 0.877_215_3).abs() < 1e-6, "{two:?}");
+        assert_eq!((two.mrr_at_10, two.recall_at_1), (1.0, 0.5));
+        // Twelve relevant, ten of them on top: the ideal stops at ten too.
+        let many: Vec<u32> = (1..=12).collect();
+        assert!((scores(&many).ndcg_at_10 - 1.0).abs() < 1e-15);
+    }
+
+    #[test]
+    fn the_discounts_are_the_logarithms() {
+        for (at, discount) in DISCOUNT.iter().enumerate() {
+            let rank = f64::from(u32::try_from(at).unwrap());
+            assert!(
+                (discount * (rank + 2.0).log2() - 1.0).abs() < 1e-15,
+                "rank {}",
+                at + 1
+            );
+        }
+    }
+
+    #[test]
+    fn ranks_follow_the_dot_product() {
+        let documents = [[1.0_f32, 0.0], [0.0, 1.0], [0.6, 0.8]];
+        let queries = [[0.8_f32, 0.6], [0.0, 1.0]];
+        let judgements =
+            [(0, 0), (0, 2), (1, 0)].map(|(query, document)| Judgement { query, document });
+        assert_eq!(
+            ranks(&["a", "b", "c"], &documents, &queries, &judgements),
+            Ok(vec![2, 1, 3])
+        );
+    }
+
+    #[test]
+    fn bad_vectors_are_refused() {
+        let judgement = [Judgement {
+            query: 0,
+            document: 0,
+        }];
+        let good = [vec![1.0_f32, 0.0]];
+        for (documents, queries) in [
+            (vec![vec![f32::NAN, 0.0]], good.to_vec()),
+            (good.to_vec(), vec![vec![0.0, 0.0]]),
+            (good.to_vec(), vec![vec![1.0]]),
+            (vec![], good.to_vec()),
+        ] {
+            assert!(
+                ranks(&["a"], &documents, &queries, &judgement).is_err(),
+                "{documents:?} {queries:?}"
+            );
+        }
+        let past = [Judgement {
+            query: 0,
+            document: 1,
+        }];
+        assert!(matches!(
+            ranks(&["a"], &good, &good, &past),
+            Err(RetrievalError::Judgement { .. })
+        ));
+        assert_eq!(ranks(&["a"], &good, &good, &judgement), Ok(vec![1]));
+    }
+}
