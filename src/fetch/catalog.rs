@@ -59,6 +59,20 @@ impl Default for Sources {
     }
 }
 
+impl Sources {
+    /// The default servers, with the hub of `$HF_ENDPOINT` (the hub's own name for a mirror) where that is set.
+    pub fn from_environment() -> Self {
+        let sources = Self::default();
+        match std::env::var("HF_ENDPOINT") {
+            Ok(hub) if !hub.is_empty() => Self {
+                hub: hub.trim_end_matches('/').to_owned(),
+                ..sources
+            },
+            _ => sources,
+        }
+    }
+}
+
 impl File {
     /// Path inside the tree.
     pub fn relative(&self) -> String {
