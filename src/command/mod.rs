@@ -1,1 +1,135 @@
-//! Skeleton.
+//! One file a command: arguments to a status, words to the stream it is given.
+
+mod fetch;
+mod progress;
+
+use crate::cli::{Cli, Command};
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// What a command found, from best to worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Status {
+    /// Everything compared agreed.
+    Agree,
+    /// Something is not supported, or nothing was compared.
+    Unsupported,
+    /// A disagreement or a finding.
+    Disagree,
+    /// The input is malformed.
+    BadInput,
+}
+
+impl Status {
+    /// The exit code of a process that ends so.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Agree => 0,
+            Self::Disagree => 1,
+            Self::BadInput => 2,
+            Self::Unsupported => 3,
+        }
+    }
+}
+
+/// Why a command stopped before its end.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// The input is malformed or something it needs is not there.
+    #[error("{0}")]
+    Input(String),
+    /// What was asked for is not supported here.
+    #[error("{0}")]
+    Unsupported(String),
+    /// A result could not be written.
+    #[error("cannot write {what}: {source}")]
+    Write {
+        /// Stream or file.
+        what: String,
+        /// The system's words.
+        source: io::Error,
+    },
+}
+
+impl Failure {
+    fn input(error: impl std::fmt::Display) -> Self {
+        Self::Input(error.to_string())
+    }
+
+    fn status(&self) -> Status {
+        match self {
+            Self::Input(_) | Self::Write { .. } => Status::BadInput,
+            Self::Unsupported(_) => Status::Unsupported,
+        }
+    }
+}
+
+/// Writing to the output stream is the only input or output a command does without naming a file.
+impl From<io::Error> for Failure {
+    fn from(source: io::Error) -> Self {
+        Self::Write {
+            what: "to the output".to_owned(),
+            source,
+        }
+    }
+}
+
+/// Runs a command on this process's streams.
+pub fn run(arguments: &Cli) -> ExitCode {
+    let mut out = io::stdout().lock();
+    let result = dispatch(&arguments.command, &mut out).and_then(|status| {
+        out.flush()?;
+        Ok(status)
+    });
+    let status = match result {
+        Ok(status) => status,
+        // The reader has seen enough (`flashproof ... | head`): no error of ours.
+        Err(Failure::Write { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => {
+            Status::Agree
+        }
+        Err(failure) => {
+            // If even this cannot be written, the exit code still says it.
+            let _ = writeln!(io::stderr(), "error: {failure}");
+            failure.status()
+        }
+    };
+    ExitCode::from(status.code())
+}
+
+/// Something the user should know that is no result, on standard error.
+fn note(message: &str) {
+    // Nothing depends on a note: if it cannot be written, the work goes on.
+    let _ = writeln!(io::stderr(), "note: {message}");
+}
+
+fn dispatch(command: &Command, out: &mut dyn Write) -> Result<Status, Failure> {
+    match command {
+        Command::Fetch(arguments) => fetch::run(arguments, out),
+        Command::Verify(_)
+        | Command::Analyze(_)
+        | Command::Kernels(_)
+        | Command::Eval(_)
+        | Command::Bench(_)
+        | Command::Report(_)
+        | Command::Explain(_) => Err(Failure::Unsupported("not wired yet".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_status_wins() {
+        let all = [
+            Status::Unsupported,
+            Status::BadInput,
+            Status::Agree,
+            Status::Disagree,
+        ];
+        assert_eq!(all.into_iter().max(), Some(Status::BadInput));
+        assert!(Status::Disagree > Status::Unsupported && Status::Unsupported > Status::Agree);
+        let codes: Vec<u8> = all.into_iter().map(Status::code).collect();
+        assert_eq!(codes, [3, 2, 0, 1]);
+    }
+}

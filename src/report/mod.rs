@@ -1,1 +1,5 @@
-//! Skeleton.
+//! Verdicts, findings and runs as text, JSON, CSV and SVG. Nothing here prints or writes a file.
+
+pub mod figure;
+pub mod svg;
+pub mod table;

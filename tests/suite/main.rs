@@ -1,2 +1,5 @@
 //! The one test binary.
+
+mod cli;
 mod tensor_core;
+mod tidy;

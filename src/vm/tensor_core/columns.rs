@@ -15,7 +15,7 @@
 //! uses the scalar model where they are not.
 
 use super::block::Operand;
-use crate::convert::{low_u16, narrow_f64, truncate_to_i32};
+use crate::convert::{low_u16, f64_to_f32, truncate_to_i32};
 
 /// Columns of a tile.
 pub(super) const COLUMNS: usize = 8;
@@ -157,7 +157,7 @@ pub(super) fn block<const HALVES: usize, const FRACTION_BITS: u32>(
             sum += f64::from(more[n]);
         }
         let exact = sum * (f64::from(largest[n]) * unit);
-        d[n] = narrow_f64(f64::from_bits(exact.to_bits() & !0x1fff_ffff)).to_bits();
+        d[n] = f64_to_f32(f64::from_bits(exact.to_bits() & !0x1fff_ffff)).to_bits();
     }
     d
 }
