@@ -1,1 +1,56 @@
-//! Skeleton.
+//! What a kernel is promised about one launch, as plain data: `kernel` fills it, `analysis` reads it.
+
+/// Promises about one launch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contract {
+    /// CTAs in x, y, z.
+    pub grid: [u32; 3],
+    /// Threads of a CTA in x, y, z.
+    pub cta: [u32; 3],
+    /// Dynamic shared memory of a CTA.
+    pub shared_bytes: u32,
+    /// Values in the parameter space, ascending by offset.
+    pub params: Vec<Promise>,
+}
+
+/// A value in the parameter space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Promise {
+    /// Byte offset.
+    pub offset: u32,
+    /// Size: 4 or 8.
+    pub bytes: u32,
+    /// What is promised of it.
+    pub value: PromisedValue,
+}
+
+/// What is promised of a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PromisedValue {
+    /// The address of a buffer of its own, a multiple of `align`.
+    Buffer {
+        /// Name of the buffer, as its binding has it.
+        name: String,
+        /// Its size.
+        bytes: u64,
+        /// Largest power of two that divides the address for certain.
+        align: u32,
+        /// Whether the kernel may write it.
+        writable: bool,
+        /// What its numbers may be, where it is a list of integers.
+        entries: Option<Entries>,
+    },
+    /// These bits.
+    Bits(u64),
+}
+
+/// What a list of u32 holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entries {
+    /// Least entry.
+    pub least: u32,
+    /// Greatest entry.
+    pub greatest: u32,
+    /// Whether no entry is below the one before it.
+    pub ascending: bool,
+}

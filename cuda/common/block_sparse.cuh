@@ -33,7 +33,7 @@ struct BlockSparseParameters {
   std::uint32_t num_kv_heads;
   std::int32_t seqlen_q;
   std::int32_t seqlen_kv;
-  std::uint32_t row_ptr_stride;  // entries of row_ptr from one head to the next; 0: one list for all
+  std::uint32_t row_ptr_stride;  // entries of row_ptr from one head to the next; 0: all share
   std::uint32_t causal;          // 0 or 1
   std::int32_t window_left;      // seqlen_q + seqlen_kv where unbounded: no pair is further apart
   std::int32_t window_right;     // the same
@@ -70,7 +70,8 @@ struct BlockSparseSteps {
   /// Keys that query `q` sees as far as tokens decide.
   static __device__ __forceinline__ KeyRange key_range(int q, BlockSparseParameters const& p) {
     int const diagonal = q + p.seqlen_kv - p.seqlen_q;
-    int const causal_end = p.causal != 0 ? min(diagonal + 1, p.seqlen_kv) : p.seqlen_kv;
+    int const keys_end = p.seqlen_kv;  // not the end of their last tile, where there are zeros
+    int const causal_end = p.causal != 0 ? min(diagonal + 1, keys_end) : keys_end;
     return {.window_begin = diagonal - p.window_left,
             .window_end = min(diagonal + p.window_right + 1, causal_end),
             .sink_end = min(p.sinks, causal_end)};
@@ -218,8 +219,8 @@ __device__ __forceinline__ void block_sparse_attention(BlockSparseParameters con
           for (int j = 0; j < 4; ++j) {
             int const key = key_first + i * 8 + j % 2;
             KeyRange const& row = range[j / 2];
-            bool const visible = (present && key >= row.window_begin && key < row.window_end) ||
-                                 key < row.sink_end;
+            bool const visible =
+                (present && key >= row.window_begin && key < row.window_end) || key < row.sink_end;
             score[i][j] = visible ? score[i][j] : Steps::hidden_score();
           }
         }

@@ -1,5 +1,11 @@
 //! A launch, before any backend: buffers, arguments, extents.
 
+use super::param::BufferName;
+use crate::contract::{Contract, Entries, Promise, PromisedValue};
+
+/// Alignment promised for every buffer: what a device allocator gives, and the virtual machine too.
+pub const BUFFER_ALIGN: u32 = 256;
+
 /// What a buffer holds when the kernel starts.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Content {
@@ -48,4 +54,129 @@ pub struct Binding {
     pub args: Vec<(u32, Arg)>,
     /// Allocations.
     pub buffers: Vec<Buffer>,
+}
+
+impl Arg {
+    /// Size in the parameter space.
+    pub fn bytes(&self) -> u32 {
+        match self {
+            Arg::Pointer(_) | Arg::U64(_) => 8,
+            Arg::U32(_) | Arg::F32(_) => 4,
+        }
+    }
+}
+
+impl Binding {
+    /// The parameter space, little-endian, given the address of each of `buffers`. Bytes that no argument covers are 0;
+    /// the end is padded to the widest argument, as a C struct is.
+    pub fn param_bytes(&self, address: impl Fn(usize) -> u64) -> Vec<u8> {
+        let end = |(offset, arg): &(u32, Arg)| offset + arg.bytes();
+        let bytes = self.args.iter().map(end).max().unwrap_or(0);
+        let align = self
+            .args
+            .iter()
+            .map(|(_, arg)| arg.bytes())
+            .max()
+            .unwrap_or(1);
+        let padded = bytes.next_multiple_of(align);
+        let mut space = vec![0; usize::try_from(padded).expect("32 bits fit")];
+        for (offset, arg) in &self.args {
+            let first = usize::try_from(*offset).expect("32 bits fit");
+            let mut put = |bytes: &[u8]| space[first..first + bytes.len()].copy_from_slice(bytes);
+            match *arg {
+                Arg::Pointer(index) => put(&address(index).to_le_bytes()),
+                Arg::U64(bits) => put(&bits.to_le_bytes()),
+                Arg::U32(bits) => put(&bits.to_le_bytes()),
+                Arg::F32(x) => put(&x.to_le_bytes()),
+            }
+        }
+        space
+    }
+
+    /// The buffer called `name`, with its index.
+    pub fn buffer(&self, name: &str) -> Option<(usize, &Buffer)> {
+        self.buffers
+            .iter()
+            .enumerate()
+            .find(|(_, buffer)| buffer.name == name)
+    }
+
+    /// What this launch promises its kernel.
+    pub fn contract(&self) -> Contract {
+        let params = self.args.iter().map(|(offset, arg)| Promise {
+            offset: *offset,
+            bytes: arg.bytes(),
+            value: match *arg {
+                Arg::Pointer(index) => promised_buffer(&self.buffers[index]),
+                Arg::U32(bits) => PromisedValue::Bits(u64::from(bits)),
+                Arg::U64(bits) => PromisedValue::Bits(bits),
+                Arg::F32(x) => PromisedValue::Bits(u64::from(x.to_bits())),
+            },
+        });
+        Contract {
+            grid: self.grid,
+            cta: self.cta,
+            shared_bytes: self.shared_bytes,
+            params: params.collect(),
+        }
+    }
+}
+
+fn promised_buffer(buffer: &Buffer) -> PromisedValue {
+    let (bytes, words) = match &buffer.content {
+        Content::Uninitialised(bytes) => (*bytes, None),
+        Content::Bytes(bytes) => {
+            let is_list = [BufferName::RowPtr, BufferName::ColIdx, BufferName::TileMask]
+                .iter()
+                .any(|name| name.text() == buffer.name);
+            (bytes.len(), is_list.then(|| words(bytes)))
+        }
+    };
+    PromisedValue::Buffer {
+        name: buffer.name.clone(),
+        bytes: u64::try_from(bytes).expect("memory is below 2^64 bytes"),
+        align: BUFFER_ALIGN,
+        writable: buffer.writable,
+        entries: words.and_then(|words| {
+            Some(Entries {
+                least: *words.iter().min()?,
+                greatest: *words.iter().max()?,
+                ascending: words.is_sorted(),
+            })
+        }),
+    }
+}
+
+fn words(bytes: &[u8]) -> Vec<u32> {
+    let word = |word: &[u8]| u32::from_le_bytes(word.try_into().expect("chunks of 4 bytes"));
+    bytes.chunks_exact(4).map(word).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_lie_at_their_offsets() {
+        let binding = Binding {
+            entry: "k".to_owned(),
+            grid: [1; 3],
+            cta: [1; 3],
+            shared_bytes: 0,
+            args: vec![
+                (0, Arg::Pointer(0)),
+                (8, Arg::F32(1.0)),
+                (16, Arg::U64(7)),
+                (24, Arg::U32(9)),
+            ],
+            buffers: Vec::new(),
+        };
+        let space = binding.param_bytes(|index| 0x1000 + u64::try_from(index).unwrap());
+        assert_eq!(space.len(), 32);
+        assert_eq!(space[..8], 0x1000_u64.to_le_bytes());
+        assert_eq!(space[8..12], 1.0_f32.to_le_bytes());
+        assert_eq!(space[12..16], [0; 4]);
+        assert_eq!(space[16..24], 7_u64.to_le_bytes());
+        assert_eq!(space[24..28], 9_u32.to_le_bytes());
+    }
 }

@@ -1,6 +1,18 @@
 //! Kernels and their manifests: how a problem becomes a launch.
 
+pub mod bind;
 pub mod binding;
 pub mod expression;
 pub mod extents;
+pub mod manifest;
+pub mod method;
+pub mod output;
+pub mod param;
+pub mod table;
 pub mod tiles;
+
+pub use bind::{BindError, Unsupported, scale_log2};
+pub use binding::{Arg, Binding, Buffer, Content};
+pub use manifest::{Manifest, ManifestError};
+pub use output::{DecodeError, Outputs};
+pub use table::{Defect, Expected, Kernel, UnknownKernel, all, by_name, defects};

@@ -1,0 +1,459 @@
+//! A problem becomes a launch: requirements checked, layout lowered, expressions evaluated, buffers filled.
+
+use super::binding::{Arg, Binding, Buffer, Content};
+use super::expression::{EvaluationError, Expression};
+use super::extents::Extents;
+use super::manifest::{BufferName, FloatName, Manifest, MaskRule, ParamValue, TensorOrder};
+use super::tiles::{self, TileError, TileList};
+use crate::convert::f64_to_f32;
+use flashproof_reference::{DType, Layout, Problem, ProblemError, Tensor};
+
+/// Largest dynamic shared memory of a CTA: sm_90's, the most of the targets this tool knows.
+pub const SHARED_BYTES_MAX: i64 = 227 * 1024;
+
+/// Why a problem does not become a launch.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The problem is not well formed.
+    #[error(transparent)]
+    Problem(#[from] ProblemError),
+    /// The kernel does not do this; says nothing about its correctness.
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
+    /// The manifest gives no launch for this problem.
+    #[error("{key} of the manifest: {error}")]
+    Evaluation {
+        /// Which key.
+        key: String,
+        /// Why.
+        error: EvaluationError,
+    },
+    /// The manifest gives a launch that no device can make.
+    #[error("{key} of the manifest is {value}, but {limit}")]
+    Launch {
+        /// Which key.
+        key: String,
+        /// Its value for this problem.
+        value: i64,
+        /// What it must be.
+        limit: String,
+    },
+}
+
+/// What a kernel does not support, with the value.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unsupported {
+    /// A number format.
+    #[error("dtype {found}: the kernel takes {}", list(.supported))]
+    DType {
+        /// The problem's.
+        found: DType,
+        /// The kernel's.
+        supported: Vec<DType>,
+    },
+    /// Inputs of several formats.
+    #[error("q, k and v are {q}, {k} and {v}: the kernel takes one format")]
+    MixedDTypes {
+        /// Format of q.
+        q: DType,
+        /// Format of k.
+        k: DType,
+        /// Format of v.
+        v: DType,
+    },
+    /// A number of channels.
+    #[error("head_dim = {found}: the kernel takes {}", list(.supported))]
+    HeadDim {
+        /// The problem's.
+        found: usize,
+        /// The kernel's.
+        supported: Vec<u32>,
+    },
+    /// A rule of visibility.
+    #[error("{rule}: the kernel has no such rule")]
+    Rule {
+        /// The rule, with its value.
+        rule: String,
+    },
+    /// A size of sparsity blocks.
+    #[error("{name} = {value}: the kernel takes multiples of {multiple}")]
+    Block {
+        /// `block_q` or `block_kv`.
+        name: &'static str,
+        /// The problem's.
+        value: usize,
+        /// The kernel's.
+        multiple: u32,
+    },
+    /// An extent of which the kernel needs at least one.
+    #[error("{name} = 0: a grid has at least one CTA")]
+    Zero {
+        /// Which.
+        name: &'static str,
+    },
+    /// Too many tokens.
+    #[error("seqlen_q + seqlen_kv = {found}: the kernel takes up to {max}")]
+    SeqlenSum {
+        /// The problem's.
+        found: usize,
+        /// The kernel's.
+        max: u64,
+    },
+    /// A scale.
+    #[error("scale = {found:e} (0x{:08x}): the kernel takes {min:e} to {max:e}", found.to_bits())]
+    Scale {
+        /// The problem's.
+        found: f32,
+        /// The least.
+        min: f64,
+        /// The largest.
+        max: f64,
+    },
+    /// A list whose indices do not fit 32 bits.
+    #[error("the layout has {found} visible tiles: the kernel counts them in 32 bits")]
+    TileCount {
+        /// How many.
+        found: usize,
+    },
+    /// A layout that has no tile list.
+    #[error(transparent)]
+    Tiles(#[from] TileError),
+}
+
+fn list<T: ToString>(items: &[T]) -> String {
+    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+    items.join(", ")
+}
+
+/// The launch of the kernel of `manifest` on `problem`.
+pub(super) fn bind(manifest: &Manifest, problem: &Problem) -> Result<Binding, BindError> {
+    problem.validate()?;
+    check_support(manifest, problem)?;
+    let list = tiles::lower(&problem.layout, manifest.tile_shape()).map_err(Unsupported::from)?;
+    let extents = extents(manifest, problem, &list)?;
+    let mut buffers = Vec::new();
+    let mut args = Vec::new();
+    for (i, param) in manifest.params.iter().enumerate() {
+        let key = || format!("param[{i}].value");
+        let arg = match &param.value {
+            ParamValue::Pointer(name) => {
+                buffers.push(buffer(*name, manifest, problem, &list)?);
+                Arg::Pointer(buffers.len() - 1)
+            }
+            ParamValue::U32(expression) => {
+                let limit = i64::from(u32::MAX);
+                let value = evaluate(&key(), expression, &extents, 0, limit)?;
+                Arg::U32(u32::try_from(value).expect("checked against the limit"))
+            }
+            ParamValue::U64(expression) => {
+                let value = evaluate(&key(), expression, &extents, 0, i64::MAX)?;
+                Arg::U64(u64::try_from(value).expect("checked against the limit"))
+            }
+            ParamValue::F32(FloatName::Scale) => Arg::F32(problem.scale),
+            ParamValue::F32(FloatName::ScaleLog2) => Arg::F32(scale_log2(problem.scale)),
+        };
+        args.push((param.offset, arg));
+    }
+    Ok(Binding {
+        entry: manifest
+            .entry
+            .replace("{head_dim}", &problem.shape.head_dim.to_string()),
+        grid: axes(
+            "grid",
+            &manifest.grid,
+            &extents,
+            [0x7fff_ffff, 65535, 65535],
+        )?,
+        cta: cta(manifest, &extents)?,
+        shared_bytes: {
+            let value = evaluate(
+                "shared_bytes",
+                &manifest.shared_bytes,
+                &extents,
+                0,
+                SHARED_BYTES_MAX,
+            )?;
+            u32::try_from(value).expect("checked against the limit")
+        },
+        args,
+        buffers,
+    })
+}
+
+/// `RN(scale * log2(e))` in f32: the factor with which a base-2 exponential takes scores.
+pub fn scale_log2(scale: f32) -> f32 {
+    f64_to_f32(f64::from(scale) * std::f64::consts::LOG2_E)
+}
+
+fn check_support(manifest: &Manifest, problem: &Problem) -> Result<(), Unsupported> {
+    let requires = &manifest.requires;
+    let (shape, layout) = (&problem.shape, &problem.layout);
+    let [q, k, v] = [&problem.q, &problem.k, &problem.v].map(Tensor::dtype);
+    if q != k || q != v {
+        return Err(Unsupported::MixedDTypes { q, k, v });
+    }
+    if !requires.dtype.contains(&q) {
+        return Err(Unsupported::DType {
+            found: q,
+            supported: requires.dtype.clone(),
+        });
+    }
+    let head_dim = u32::try_from(shape.head_dim).unwrap_or(u32::MAX);
+    if !requires.head_dim.contains(&head_dim) {
+        return Err(Unsupported::HeadDim {
+            found: shape.head_dim,
+            supported: requires.head_dim.clone(),
+        });
+    }
+    for (name, extent) in [
+        ("batch", shape.batch),
+        ("num_q_heads", shape.num_q_heads),
+        ("seqlen_q", shape.seqlen_q),
+    ] {
+        if extent == 0 {
+            return Err(Unsupported::Zero { name });
+        }
+    }
+    let tokens = shape.seqlen_q.saturating_add(shape.seqlen_kv);
+    if u64::try_from(tokens).map_or(true, |tokens| tokens > requires.seqlen_sum_max) {
+        return Err(Unsupported::SeqlenSum {
+            found: tokens,
+            max: requires.seqlen_sum_max,
+        });
+    }
+    let scale = f64::from(problem.scale);
+    if !(requires.scale_min..=requires.scale_max).contains(&scale) {
+        return Err(Unsupported::Scale {
+            found: problem.scale,
+            min: requires.scale_min,
+            max: requires.scale_max,
+        });
+    }
+    check_rules(manifest, layout)
+}
+
+fn check_rules(manifest: &Manifest, layout: &Layout) -> Result<(), Unsupported> {
+    let window = layout.window();
+    let side = |side: Option<usize>| side.map_or_else(|| "unbounded".to_owned(), |n| n.to_string());
+    let rules = [
+        (MaskRule::Causal, layout.causal(), "causal".to_owned()),
+        (
+            MaskRule::Window,
+            window.left.is_some() || window.right.is_some(),
+            format!(
+                "window of {} left and {} right",
+                side(window.left),
+                side(window.right)
+            ),
+        ),
+        (
+            MaskRule::Sinks,
+            layout.sinks() > 0,
+            format!("{} sinks", layout.sinks()),
+        ),
+        (
+            MaskRule::Blocks,
+            layout.pattern_count() > 0,
+            format!("{} block patterns", layout.pattern_count()),
+        ),
+        (
+            MaskRule::Global,
+            !layout.global().is_empty(),
+            format!("{} global tokens", layout.global().len()),
+        ),
+    ];
+    for (rule, used, text) in rules {
+        if used && !manifest.supports(rule) {
+            return Err(Unsupported::Rule { rule: text });
+        }
+    }
+    if layout.pattern_count() > 0 {
+        let multiple = manifest.requires.block_multiple;
+        let divides = usize::try_from(multiple).expect("32 bits fit");
+        for (name, value) in [
+            ("block_q", layout.block_q()),
+            ("block_kv", layout.block_kv()),
+        ] {
+            if value % divides != 0 {
+                return Err(Unsupported::Block {
+                    name,
+                    value,
+                    multiple,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Values of the names. The sums were checked against `seqlen_sum_max`, and no tensor in memory has more than 2^63
+/// elements, so every extent fits.
+fn extents(
+    manifest: &Manifest,
+    problem: &Problem,
+    list: &TileList,
+) -> Result<Extents, Unsupported> {
+    let int = |x: usize| i64::try_from(x).expect("an extent of a tensor in memory");
+    let (shape, layout) = (&problem.shape, &problem.layout);
+    let tile = manifest.tile_shape();
+    if u32::try_from(list.col_idx.len()).is_err() {
+        return Err(Unsupported::TileCount {
+            found: list.col_idx.len(),
+        });
+    }
+    let unbounded = shape.seqlen_q + shape.seqlen_kv;
+    let side = |side: Option<usize>| int(side.map_or(unbounded, |side| side.min(unbounded)));
+    Ok(Extents {
+        batch: int(shape.batch),
+        num_q_heads: int(shape.num_q_heads),
+        num_kv_heads: int(shape.num_kv_heads),
+        seqlen_q: int(shape.seqlen_q),
+        seqlen_kv: int(shape.seqlen_kv),
+        head_dim: int(shape.head_dim),
+        block_q: int(layout.block_q()),
+        block_kv: int(layout.block_kv()),
+        tile_q: int(tile.tile_q),
+        tile_kv: int(tile.tile_kv),
+        q_tiles: int(shape.seqlen_q.div_ceil(tile.tile_q)),
+        kv_tiles: int(shape.seqlen_kv.div_ceil(tile.tile_kv)),
+        tile_count: int(list.col_idx.len()),
+        row_ptr_stride: int(list.row_ptr_stride),
+        causal: i64::from(layout.causal()),
+        window_left: side(layout.window().left),
+        window_right: side(layout.window().right),
+        sinks: int(layout.sinks().min(shape.seqlen_kv)),
+    })
+}
+
+fn evaluate(
+    key: &str,
+    expression: &Expression,
+    extents: &Extents,
+    least: i64,
+    greatest: i64,
+) -> Result<i64, BindError> {
+    let value = expression
+        .evaluate(extents)
+        .map_err(|error| BindError::Evaluation {
+            key: key.to_owned(),
+            error,
+        })?;
+    if (least..=greatest).contains(&value) {
+        return Ok(value);
+    }
+    Err(BindError::Launch {
+        key: key.to_owned(),
+        value,
+        limit: format!("it must be {least} to {greatest}"),
+    })
+}
+
+fn axes(
+    key: &str,
+    expressions: &[Expression; 3],
+    extents: &Extents,
+    greatest: [i64; 3],
+) -> Result<[u32; 3], BindError> {
+    let mut axes = [0; 3];
+    for (i, axis) in axes.iter_mut().enumerate() {
+        let value = evaluate(
+            &format!("{key}[{i}]"),
+            &expressions[i],
+            extents,
+            1,
+            greatest[i],
+        )?;
+        *axis = u32::try_from(value).expect("checked against the limit");
+    }
+    Ok(axes)
+}
+
+fn cta(manifest: &Manifest, extents: &Extents) -> Result<[u32; 3], BindError> {
+    let cta = axes("cta", &manifest.cta, extents, [1024, 1024, 64])?;
+    let threads: i64 = cta.iter().copied().map(i64::from).product();
+    if threads > 1024 {
+        return Err(BindError::Launch {
+            key: "cta".to_owned(),
+            value: threads,
+            limit: "a CTA has at most 1024 threads".to_owned(),
+        });
+    }
+    Ok(cta)
+}
+
+fn buffer(
+    name: BufferName,
+    manifest: &Manifest,
+    problem: &Problem,
+    list: &TileList,
+) -> Result<Buffer, BindError> {
+    let shape = &problem.shape;
+    let input = |tensor: &Tensor, extents: [usize; 4]| {
+        Content::Bytes(in_order(tensor, extents, manifest.tensor_order))
+    };
+    let rows = shape.batch * shape.num_q_heads * shape.seqlen_q;
+    let content = match name {
+        BufferName::Q => input(&problem.q, shape.q_extents()),
+        BufferName::K => input(&problem.k, shape.kv_extents()),
+        BufferName::V => input(&problem.v, shape.kv_extents()),
+        BufferName::O => {
+            Content::Uninitialised(rows * shape.head_dim * problem.q.dtype().size_bytes())
+        }
+        BufferName::Lse => Content::Uninitialised(rows * 4),
+        BufferName::RowPtr => indices(&list.row_ptr),
+        BufferName::ColIdx => indices(&list.col_idx),
+        BufferName::TileMask => Content::Bytes(
+            list.tile_mask
+                .iter()
+                .flat_map(|mask| mask.to_le_bytes())
+                .collect(),
+        ),
+    };
+    Ok(Buffer {
+        name: name.text().to_owned(),
+        content,
+        writable: name.is_output(),
+    })
+}
+
+fn indices(list: &[usize]) -> Content {
+    let word = |index: &usize| u32::try_from(*index).expect("the number of tiles was checked");
+    Content::Bytes(
+        list.iter()
+            .flat_map(|index| word(index).to_le_bytes())
+            .collect(),
+    )
+}
+
+/// Little-endian bytes of a (batch, heads, seqlen, `head_dim`) tensor with its axes in `order`.
+fn in_order(tensor: &Tensor, extents: [usize; 4], order: TensorOrder) -> Vec<u8> {
+    let bytes: Vec<u8> = match tensor {
+        Tensor::F16(numbers) => numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        Tensor::Bf16(numbers) => numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        Tensor::F32(numbers) => numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
+    };
+    let [batch, heads, seqlen, head_dim] = extents;
+    match order {
+        TensorOrder::Bhsd => bytes,
+        TensorOrder::Bshd => {
+            let row_bytes = head_dim * tensor.dtype().size_bytes();
+            swap_rows(&bytes, [batch, heads, seqlen], row_bytes)
+        }
+    }
+}
+
+/// Rows (a, b, c) in the order (a, c, b).
+pub(super) fn swap_rows(bytes: &[u8], [a, b, c]: [usize; 3], row_bytes: usize) -> Vec<u8> {
+    let mut swapped = Vec::with_capacity(bytes.len());
+    for i in 0..a {
+        for k in 0..c {
+            for j in 0..b {
+                let first = ((i * b + j) * c + k) * row_bytes;
+                swapped.extend_from_slice(&bytes[first..first + row_bytes]);
+            }
+        }
+    }
+    swapped
+}

@@ -1,0 +1,494 @@
+//! The manifest of a kernel, version 1: TOML that says how it is launched, what it supports, and which facts about its
+//! method an error bound may rest on. For this project's kernels and for anybody's.
+
+use super::expression::{Expression, ExpressionError};
+use super::extents::nearest;
+use super::method::dtypes;
+pub use super::method::{
+    EmptyRow, Exponential, Logarithm, LseBase, MaskRule, Method, Reciprocal, Rounding,
+    ScoreScaling, TensorOrder,
+};
+pub use super::param::{BufferName, FloatName, Param, ParamValue};
+use super::tiles::{GRANULE, TileShape};
+use flashproof_reference::DType;
+use serde::Deserialize;
+use std::fmt;
+
+/// Longest manifest, in bytes.
+pub const TEXT_BYTES_MAX: usize = 1 << 20;
+/// Parameter space of a kernel, in bytes (CUDA C++ Programming Guide: 4 KB on every architecture).
+pub const PARAM_BYTES_MAX: u32 = 4096;
+
+/// A validated manifest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Manifest {
+    /// Entry point; `{head_dim}` in it stands for the number.
+    pub entry: String,
+    /// Lowest PTX target of the kernel: `sm_80`.
+    pub target: String,
+    /// CTAs in x, y, z.
+    pub grid: [Expression; 3],
+    /// Threads of a CTA in x, y, z.
+    pub cta: [Expression; 3],
+    /// Dynamic shared memory of a CTA.
+    pub shared_bytes: Expression,
+    /// Order of the axes of q, k, v and o.
+    pub tensor_order: TensorOrder,
+    /// Base of the logarithm in `lse`.
+    pub lse_base: LseBase,
+    /// What a row that sees no key holds.
+    pub empty_row: EmptyRow,
+    /// Rules of visibility that the kernel supports.
+    pub mask: Vec<MaskRule>,
+    /// Facts about how it computes.
+    pub method: Method,
+    /// What it asks of a problem.
+    pub requires: Requires,
+    /// Parameters, ascending by offset.
+    pub params: Vec<Param>,
+}
+
+/// What a kernel asks of a problem; anything else is *unsupported*.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Requires {
+    /// Formats of q, k, v and o, which are all of one.
+    #[serde(deserialize_with = "dtypes")]
+    pub dtype: Vec<DType>,
+    /// Values of `head_dim`.
+    pub head_dim: Vec<u32>,
+    /// `block_q` and `block_kv` are multiples of this, where blocks are absent at all.
+    pub block_multiple: u32,
+    /// Largest `seqlen_q + seqlen_kv`.
+    pub seqlen_sum_max: u64,
+    /// Least scale.
+    pub scale_min: f64,
+    /// Largest scale.
+    pub scale_max: f64,
+}
+
+/// What is wrong with a manifest: the key, the value and the limit.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestError {
+    /// Not TOML of the expected keys and types.
+    #[error("{0}")]
+    Toml(String),
+    /// Longer than [`TEXT_BYTES_MAX`].
+    #[error("the manifest has {bytes} bytes, above {TEXT_BYTES_MAX}")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// A version this tool does not read.
+    #[error("version = {found}, but this program reads version 1")]
+    Version {
+        /// The version found.
+        found: i64,
+    },
+    /// A value outside its limits.
+    #[error("{key} = {value}, but {limit}")]
+    Value {
+        /// Where.
+        key: String,
+        /// What it is.
+        value: String,
+        /// What it must be.
+        limit: String,
+    },
+    /// An expression that does not parse.
+    #[error("{key}: {error}")]
+    Expression {
+        /// Where.
+        key: String,
+        /// Why.
+        error: ExpressionError,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    version: i64,
+    entry: String,
+    target: String,
+    grid: [String; 3],
+    cta: [String; 3],
+    shared_bytes: String,
+    tensor_order: TensorOrder,
+    lse_base: LseBase,
+    empty_row: EmptyRow,
+    mask: Vec<MaskRule>,
+    method: Method,
+    requires: Requires,
+    param: Vec<RawParam>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawParam {
+    offset: u32,
+    #[serde(rename = "type")]
+    kind: RawType,
+    value: String,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RawType {
+    Pointer,
+    U32,
+    U64,
+    F32,
+}
+
+impl Manifest {
+    /// Reads and checks a manifest.
+    pub fn parse(text: &str) -> Result<Self, ManifestError> {
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(ManifestError::TooLong { bytes: text.len() });
+        }
+        let raw: Raw =
+            toml::from_str(text).map_err(|error| ManifestError::Toml(one_line(text, &error)))?;
+        if raw.version != 1 {
+            return Err(ManifestError::Version { found: raw.version });
+        }
+        let manifest = Self {
+            entry: raw.entry,
+            target: raw.target,
+            grid: expressions("grid", &raw.grid)?,
+            cta: expressions("cta", &raw.cta)?,
+            shared_bytes: expression("shared_bytes".to_owned(), &raw.shared_bytes)?,
+            tensor_order: raw.tensor_order,
+            lse_base: raw.lse_base,
+            empty_row: raw.empty_row,
+            mask: raw.mask,
+            method: raw.method,
+            requires: raw.requires,
+            params: params(&raw.param)?,
+        };
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// Whether the kernel supports a rule.
+    pub fn supports(&self, rule: MaskRule) -> bool {
+        self.mask.contains(&rule)
+    }
+
+    /// Bytes of the parameter space that the parameters cover.
+    pub fn param_bytes(&self) -> u32 {
+        self.params.last().map_or(0, Param::end)
+    }
+
+    /// Tiles that its list is cut into.
+    pub fn tile_shape(&self) -> TileShape {
+        let count = |x: u32| usize::try_from(x).expect("32 bits fit");
+        TileShape {
+            tile_q: count(self.method.tile_q),
+            tile_kv: count(self.method.tile_kv),
+        }
+    }
+
+    fn check(&self) -> Result<(), ManifestError> {
+        let entry = self.entry.replace("{head_dim}", "0");
+        let is_identifier = entry
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_$%".contains(c));
+        if entry.is_empty() || !is_identifier {
+            return Err(value(
+                "entry",
+                format!("{:?}", self.entry),
+                "a PTX name is made of letters, digits, `_`, `$` and `%`, and only `{head_dim}` stands for a number",
+            ));
+        }
+        let digits = self.target.strip_prefix("sm_").unwrap_or("");
+        if digits.is_empty() || !digits.starts_with(|c: char| c.is_ascii_digit()) {
+            return Err(value(
+                "target",
+                format!("{:?}", self.target),
+                "a target is spelt like \"sm_80\"",
+            ));
+        }
+        let granule = u32::try_from(GRANULE).expect("16 fits");
+        for (key, tile) in [
+            ("method.tile_q", self.method.tile_q),
+            ("method.tile_kv", self.method.tile_kv),
+        ] {
+            if tile == 0 || tile % granule != 0 || tile > 1024 {
+                return Err(value(
+                    key,
+                    tile,
+                    "a tile is a multiple of 16 from 16 to 1024",
+                ));
+            }
+        }
+        if !(1..=32).contains(&self.method.row_sum_lanes) {
+            return Err(value(
+                "method.row_sum_lanes",
+                self.method.row_sum_lanes,
+                "a row has 1 to 32 lanes",
+            ));
+        }
+        let requires = &self.requires;
+        if requires.dtype.is_empty() {
+            return Err(value(
+                "requires.dtype",
+                "[]",
+                "a kernel supports at least one format",
+            ));
+        }
+        if requires.head_dim.is_empty() || requires.head_dim.iter().any(|d| !(1..=1024).contains(d))
+        {
+            return Err(value(
+                "requires.head_dim",
+                format!("{:?}", requires.head_dim),
+                "it lists one or more numbers from 1 to 1024",
+            ));
+        }
+        if requires.block_multiple == 0 || requires.block_multiple % granule != 0 {
+            return Err(value(
+                "requires.block_multiple",
+                requires.block_multiple,
+                "a tile list needs a positive multiple of 16",
+            ));
+        }
+        if requires.seqlen_sum_max > 0x7fff_ffff {
+            return Err(value(
+                "requires.seqlen_sum_max",
+                requires.seqlen_sum_max,
+                "tokens are counted to 2147483647",
+            ));
+        }
+        let (low, high) = (requires.scale_min, requires.scale_max);
+        if !(low <= high && low.is_finite() && high.is_finite()) {
+            return Err(value(
+                "requires.scale_min",
+                low,
+                format!("it is finite and at most requires.scale_max = {high}"),
+            ));
+        }
+        self.check_params()
+    }
+
+    fn check_params(&self) -> Result<(), ManifestError> {
+        let mut end = 0;
+        for (i, param) in self.params.iter().enumerate() {
+            let key = format!("param[{i}].offset");
+            let bytes = param.bytes();
+            if param.offset % bytes != 0 {
+                return Err(value(
+                    &key,
+                    param.offset,
+                    format!("a value of {bytes} bytes lies at a multiple of {bytes}"),
+                ));
+            }
+            if param.offset < end {
+                return Err(value(
+                    &key,
+                    param.offset,
+                    format!("the parameter before it ends at {end}"),
+                ));
+            }
+            if param.offset > PARAM_BYTES_MAX - bytes {
+                return Err(value(
+                    &key,
+                    param.offset,
+                    format!("the parameter space has {PARAM_BYTES_MAX} bytes"),
+                ));
+            }
+            end = param.end();
+            let small_tiles = self.method.tile_q == 64 && self.method.tile_kv == 64;
+            if param.value == ParamValue::Pointer(BufferName::TileMask) && !small_tiles {
+                let found = format!("{} x {}", self.method.tile_q, self.method.tile_kv);
+                return Err(value(
+                    "method.tile_q x method.tile_kv",
+                    found,
+                    "tile_mask has bits for tiles of 64 x 64 only",
+                ));
+            }
+        }
+        for name in [BufferName::Q, BufferName::K, BufferName::V, BufferName::O] {
+            let count = self
+                .params
+                .iter()
+                .filter(|p| p.value == ParamValue::Pointer(name))
+                .count();
+            if count != 1 {
+                return Err(value(
+                    "param",
+                    format!("{count} pointers to {}", name.text()),
+                    "a kernel has exactly one",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn params(raw: &[RawParam]) -> Result<Vec<Param>, ManifestError> {
+    raw.iter()
+        .enumerate()
+        .map(|(i, raw)| {
+            let key = || format!("param[{i}].value");
+            let value = match raw.kind {
+                RawType::Pointer => BufferName::ALL
+                    .into_iter()
+                    .find(|name| name.text() == raw.value)
+                    .map(ParamValue::Pointer)
+                    .ok_or_else(|| {
+                        unknown(&key(), &raw.value, &BufferName::ALL.map(BufferName::text))
+                    })?,
+                RawType::F32 => match raw.value.as_str() {
+                    "scale" => ParamValue::F32(FloatName::Scale),
+                    "scale_log2" => ParamValue::F32(FloatName::ScaleLog2),
+                    _ => return Err(unknown(&key(), &raw.value, &["scale", "scale_log2"])),
+                },
+                RawType::U32 => ParamValue::U32(expression(key(), &raw.value)?),
+                RawType::U64 => ParamValue::U64(expression(key(), &raw.value)?),
+            };
+            Ok(Param {
+                offset: raw.offset,
+                value,
+            })
+        })
+        .collect()
+}
+
+fn expression(key: String, text: &str) -> Result<Expression, ManifestError> {
+    Expression::parse(text).map_err(|error| ManifestError::Expression { key, error })
+}
+
+fn expressions(key: &str, texts: &[String; 3]) -> Result<[Expression; 3], ManifestError> {
+    let axis = |i: usize| expression(format!("{key}[{i}]"), &texts[i]);
+    Ok([axis(0)?, axis(1)?, axis(2)?])
+}
+
+fn value(key: &str, value: impl fmt::Display, limit: impl Into<String>) -> ManifestError {
+    ManifestError::Value {
+        key: key.to_owned(),
+        value: value.to_string(),
+        limit: limit.into(),
+    }
+}
+
+fn unknown(key: &str, found: &str, known: &[&str]) -> ManifestError {
+    let meant = nearest(found, known.iter().copied())
+        .map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"));
+    value(
+        key,
+        format!("{found:?}"),
+        format!("it is one of {}{meant}", known.join(", ")),
+    )
+}
+
+/// TOML's error as one line: where, and what.
+fn one_line(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().replace(['\n', '\r'], " ");
+    match error.span().and_then(|span| text.get(..span.start)) {
+        Some(before) => format!("line {}: {message}", before.matches('\n').count() + 1),
+        None => message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TEXT: &str = include_str!("../../cuda/kernels/block_sparse_sm80.toml");
+
+    /// The error of the kernel's own manifest after one replacement.
+    #[track_caller]
+    fn error(from: &str, to: &str) -> String {
+        assert!(TEXT.contains(from), "{from}");
+        Manifest::parse(&TEXT.replacen(from, to, 1))
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn the_manifest_of_a_kernel_is_read() {
+        let manifest = Manifest::parse(TEXT).unwrap();
+        assert_eq!(manifest.entry, "block_sparse_sm80_d{head_dim}");
+        assert_eq!(manifest.requires.head_dim, [32, 64]);
+        assert_eq!(manifest.requires.dtype, [DType::F16]);
+        assert_eq!(manifest.lse_base, LseBase::E);
+        assert_eq!(manifest.param_bytes(), 108);
+        assert!(manifest.supports(MaskRule::Sinks) && !manifest.supports(MaskRule::Global));
+        assert_eq!(manifest.params[0].value, ParamValue::Pointer(BufferName::Q));
+    }
+
+    #[test]
+    fn errors_name_the_key_the_value_and_the_limit() {
+        assert_eq!(
+            error("version = 1", "version = 2"),
+            "version = 2, but this program reads version 1"
+        );
+        assert_eq!(
+            error("value = \"lse\"", "value = \"lsd\""),
+            "param[4].value = \"lsd\", but it is one of q, k, v, o, lse, row_ptr, col_idx, tile_mask (did you mean `lse`?)"
+        );
+        assert_eq!(
+            error("offset = 104", "offset = 102"),
+            "param[18].offset = 102, but a value of 4 bytes lies at a multiple of 4"
+        );
+        assert_eq!(
+            error("offset = 104", "offset = 96"),
+            "param[18].offset = 96, but the parameter before it ends at 104"
+        );
+        assert_eq!(
+            error("offset = 104", "offset = 4096"),
+            "param[18].offset = 4096, but the parameter space has 4096 bytes"
+        );
+        assert_eq!(
+            error("tile_kv = 64", "tile_kv = 60"),
+            "method.tile_kv = 60, but a tile is a multiple of 16 from 16 to 1024"
+        );
+        assert_eq!(
+            error("tile_kv = 64", "tile_kv = 128"),
+            "method.tile_q x method.tile_kv = 64 x 128, but tile_mask has bits for tiles of 64 x 64 only"
+        );
+        assert_eq!(
+            error("\"128\", \"1\"", "\"128 +\", \"1\""),
+            "cta[0]: column 6 of `128 +` has the end, but a number, a name, `(` or `-` belongs there"
+        );
+        assert_eq!(
+            error("value = \"v\"", "value = \"k\""),
+            "param = 2 pointers to k, but a kernel has exactly one"
+        );
+        assert_eq!(
+            error("scale_min = 1e-30", "scale_min = nan"),
+            "requires.scale_min = NaN, but it is finite and at most requires.scale_max = 100000000000000000000"
+        );
+        assert_eq!(
+            error("target = \"sm_80\"", "target = \"80\""),
+            "target = \"80\", but a target is spelt like \"sm_80\""
+        );
+        assert!(error("lse_base", "lse_bas").contains("unknown field `lse_bas`"));
+        assert!(error("\"f16\"\nscore", "\"f8\"\nscore").contains("f8"));
+        assert_eq!(
+            error("tile_q = 64", "tile_q = -1"),
+            "line 14: invalid value: integer `-1`, expected u32"
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_text_is_a_manifest_or_an_error(text in "\\PC{0,200}") {
+            let _ = Manifest::parse(&text);
+        }
+
+        #[test]
+        fn a_manifest_with_any_line_replaced_is_a_manifest_or_an_error(
+            line in 0..TEXT.lines().count(),
+            replacement in "[a-z_]{0,8} ?=? ?(-?[0-9]{1,20}|\"[-+*/(), 0-9a-z_{}]{0,20}\"|\\[[0-9, ]*\\]|[a-z.0-9]{0,5})",
+        ) {
+            let mut lines: Vec<&str> = TEXT.lines().collect();
+            lines[line] = &replacement;
+            let _ = Manifest::parse(&lines.join("\n"));
+        }
+    }
+}
