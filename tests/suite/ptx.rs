@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 /// Every `.ptx` below a folder.
 fn texts(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Vec::new();
+    };
     let mut found = Vec::new();
     for entry in entries {
         let path = entry.unwrap().path();
@@ -25,10 +27,16 @@ fn committed_ptx_comes_back_as_itself() {
     let found = texts(&folder);
     for path in &found {
         let text = std::fs::read_to_string(path).unwrap();
-        let module = parse(&path.display().to_string(), &text).unwrap_or_else(|error| panic!("{error}"));
+        let module =
+            parse(&path.display().to_string(), &text).unwrap_or_else(|error| panic!("{error}"));
         assert!(!module.functions.is_empty(), "{}: no entry", path.display());
         let printed = print(&module);
-        assert_eq!(parse(&module.name, &printed).as_ref(), Ok(&module), "{}", path.display());
+        assert_eq!(
+            parse(&module.name, &printed).as_ref(),
+            Ok(&module),
+            "{}",
+            path.display()
+        );
     }
     println!("{} texts read and printed back", found.len());
 }

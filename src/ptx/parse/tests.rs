@@ -24,7 +24,10 @@ fn read(code: &str) -> Module {
 fn check(statement: &str, canonical: &str) {
     let module = read(statement);
     let function = &module.functions[0];
-    assert_eq!(crate::ptx::statement(&module, function, &function.instructions[0]), canonical);
+    assert_eq!(
+        crate::ptx::statement(&module, function, &function.instructions[0]),
+        canonical
+    );
     let text = print(&module);
     assert_eq!(parse("test.ptx", &text).as_ref(), Ok(&module), "{text}");
 }
@@ -212,7 +215,10 @@ fn canonical_statements_print_as_themselves() {
 #[test]
 fn every_opcode_that_is_read_stands_in_the_list() {
     for opcode in crate::ptx::Opcode::ALL {
-        let starts = |line: &str| line.split([' ', '.', ';']).any(|word| word == opcode.text());
+        let starts = |line: &str| {
+            line.split([' ', '.', ';'])
+                .any(|word| word == opcode.text())
+        };
         assert!(CANONICAL.lines().any(starts), "no example of {opcode}");
     }
 }
@@ -220,20 +226,37 @@ fn every_opcode_that_is_read_stands_in_the_list() {
 #[test]
 fn other_spellings_print_canonically() {
     for (statement, canonical) in [
-        ("ldmatrix.sync.aligned.x4.trans.m8n8.shared::cta.b16 {%r1,%r2,%r3,%r4},[%r5];",
-         "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%r1, %r2, %r3, %r4}, [%r5];"),
-        ("ldmatrix.sync.aligned.m8n8.x1.shared.b16 %r1, [%r5];", "ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r1}, [%r5];"),
+        (
+            "ldmatrix.sync.aligned.x4.trans.m8n8.shared::cta.b16 {%r1,%r2,%r3,%r4},[%r5];",
+            "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%r1, %r2, %r3, %r4}, [%r5];",
+        ),
+        (
+            "ldmatrix.sync.aligned.m8n8.x1.shared.b16 %r1, [%r5];",
+            "ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r1}, [%r5];",
+        ),
         ("barrier.cta.sync.aligned 0;", "bar.sync 0;"),
         ("bar.cta.sync 0;", "bar.sync 0;"),
-        ("mad.rn.f32 %f1, %f2, %f3, %f4;", "fma.rn.f32 %f1, %f2, %f3, %f4;"),
-        ("atom.global.add.u32 _, [%d1], 1;", "red.relaxed.gpu.global.add.u32 [%d1], 1;"),
+        (
+            "mad.rn.f32 %f1, %f2, %f3, %f4;",
+            "fma.rn.f32 %f1, %f2, %f3, %f4;",
+        ),
+        (
+            "atom.global.add.u32 _, [%d1], 1;",
+            "red.relaxed.gpu.global.add.u32 [%d1], 1;",
+        ),
         ("and.b32 %r1, %r2, -8;", "and.b32 %r1, %r2, 4294967288;"),
         ("mov.b32 %r1, 0f3F800000;", "mov.b32 %r1, 1065353216;"),
         ("mov.f32 %f1, -1.5;", "mov.f32 %f1, 0fBFC00000;"),
         ("mov.u32 %r1, 0x1FU;", "mov.u32 %r1, 31;"),
         ("mov.pred %p1, -1;", "mov.pred %p1, 1;"),
-        ("ld.shared::cta.v4.b32 {%r1,%r2,%r3,%r4}, [%r1];", "ld.shared.v4.b32 {%r1, %r2, %r3, %r4}, [%r1];"),
-        ("ld.weak.global.u32 %r1, [%d1 + 8];", "ld.global.u32 %r1, [%d1+8];"),
+        (
+            "ld.shared::cta.v4.b32 {%r1,%r2,%r3,%r4}, [%r1];",
+            "ld.shared.v4.b32 {%r1, %r2, %r3, %r4}, [%r1];",
+        ),
+        (
+            "ld.weak.global.u32 %r1, [%d1 + 8];",
+            "ld.global.u32 %r1, [%d1+8];",
+        ),
         ("fence.gpu;", "fence.acq_rel.gpu;"),
         ("cp.async.wait_group 0x2;", "cp.async.wait_group 2;"),
     ] {
@@ -244,7 +267,9 @@ fn other_spellings_print_canonically() {
 #[test]
 fn immediates_are_cut_to_the_width_read() {
     let module = read("add.s32 %r1, %r2, -1;");
-    let Op::IntegerBinary { b, .. } = module.functions[0].instructions[0].op else { panic!("an add") };
+    let Op::IntegerBinary { b, .. } = module.functions[0].instructions[0].op else {
+        panic!("an add")
+    };
     assert_eq!(b, Operand::Immediate(0xffff_ffff));
 }
 
@@ -256,8 +281,17 @@ fn parameters_lie_at_their_alignment() {
     );
     let module = parse("test.ptx", &text).unwrap();
     let function = module.function("k").unwrap();
-    assert_eq!((function.param_offsets(), function.param_bytes()), (vec![0, 8, 16, 28], 30));
-    assert_eq!((function.directives.maxntid, function.directives.minnctapersm), (Some([128, 2, 1]), Some(2)));
+    assert_eq!(
+        (function.param_offsets(), function.param_bytes()),
+        (vec![0, 8, 16, 28], 30)
+    );
+    assert_eq!(
+        (
+            function.directives.maxntid,
+            function.directives.minnctapersm
+        ),
+        (Some([128, 2, 1]), Some(2))
+    );
     assert_eq!(parse("test.ptx", &print(&module)), Ok(module));
 }
 
@@ -268,7 +302,11 @@ fn inner_scopes_have_names_of_their_own() {
          @%p1 bra IN2; IN2: mov.b32 %r2, 3;",
     );
     let function = &module.functions[0];
-    let text: Vec<_> = function.instructions.iter().map(|one| crate::ptx::statement(&module, function, one)).collect();
+    let text: Vec<_> = function
+        .instructions
+        .iter()
+        .map(|one| crate::ptx::statement(&module, function, one))
+        .collect();
     assert_eq!(text[0], "mov.b32 t_1_, 1;");
     assert_eq!(text[1], "@%p_1_1 bra IN_1_;");
     assert_eq!(text[2], "mov.b64 t_2_, 2;");
@@ -289,25 +327,43 @@ fn places_follow_loc() {
         let places = module.cuda_places(function, function.instructions[index].location);
         places.iter().map(|place| place.line).collect::<Vec<_>>()
     };
-    assert_eq!((lines(0), lines(1), lines(2)), (vec![21, 34], vec![7, 21, 34], vec![]));
+    assert_eq!(
+        (lines(0), lines(1), lines(2)),
+        (vec![21, 34], vec![7, 21, 34], vec![])
+    );
     assert_eq!(parse("test.ptx", &print(&module)), Ok(module));
 }
 
 #[test]
 fn variables_keep_their_values() {
-    let text = format!("{HEAD}.const .align 8 .f32 c[2][2] = {{1.0, 0f40000000}}, d = -1.5;\n.visible .global .s32 g = -7;\n.extern .shared .b8 s[];\n");
+    let text = format!(
+        "{HEAD}.const .align 8 .f32 c[2][2] = {{1.0, 0f40000000}}, d = -1.5;\n.visible .global .s32 g = -7;\n.extern .shared .b8 s[];\n"
+    );
     let module = parse("test.ptx", &text).unwrap();
     assert_eq!(module.variables[0].initial, [0x3f80_0000, 0x4000_0000]);
-    assert_eq!((module.variables[0].bytes(), module.variables[2].initial[0]), (16, 0xffff_fff9));
+    assert_eq!(
+        (module.variables[0].bytes(), module.variables[2].initial[0]),
+        (16, 0xffff_fff9)
+    );
     assert_eq!(parse("test.ptx", &print(&module)), Ok(module));
 }
 
 #[test]
 fn symbols_are_found_where_they_are_declared() {
     let module = read("mov.u32 %r1, smem; mov.u64 %d1, depot; mov.u64 %d2, k_param_1;");
-    let symbols: Vec<_> = module.functions[0].instructions[..3].iter().map(|one| &one.op).collect();
-    for (op, symbol) in symbols.iter().zip([Symbol::Module(0), Symbol::Function(0), Symbol::Param(1)]) {
-        assert!(matches!(op, Op::Mov { a: Operand::Address(found, 0), .. } if *found == symbol), "{op:?}");
+    let symbols: Vec<_> = module.functions[0].instructions[..3]
+        .iter()
+        .map(|one| &one.op)
+        .collect();
+    for (op, symbol) in
+        symbols
+            .iter()
+            .zip([Symbol::Module(0), Symbol::Function(0), Symbol::Param(1)])
+    {
+        assert!(
+            matches!(op, Op::Mov { a: Operand::Address(found, 0), .. } if *found == symbol),
+            "{op:?}"
+        );
     }
 }
 
@@ -315,50 +371,113 @@ fn symbols_are_found_where_they_are_declared() {
 fn what_is_not_read_is_named_with_its_place() {
     for (statement, what) in [
         ("wgmma.fence.sync.aligned;", "wgmma.fence.sync.aligned"),
-        ("mbarrier.init.shared::cta.b64 [%r1], 1;", "mbarrier.init.shared::cta.b64"),
+        (
+            "mbarrier.init.shared::cta.b64 [%r1], 1;",
+            "mbarrier.init.shared::cta.b64",
+        ),
         ("cp.async.bulk.commit_group;", "cp.async.bulk.commit_group"),
         ("add.cc.u32 %r1, %r2, %r3;", "add.cc.u32"),
         ("add.pred %p1, %p1, %p1;", "add.pred"),
         ("mul.s32 %r1, %r2, %r3;", "mul.s32"),
         ("cvt.f16.f32 %h1, %f1;", "cvt.f16.f32"),
-        ("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%r1}, {%r1}, {%r1}, {%r1};", "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32"),
+        (
+            "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%r1}, {%r1}, {%r1}, {%r1};",
+            "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32",
+        ),
         ("mov.u32 %r1, %cluster_ctaid.x;", "%cluster_ctaid.x"),
         ("call.uni f;", "call.uni"),
         (".param .b32 x;", ".param"),
-        ("cp.async.ca.shared.global [%r1], [%d1], 4, %p1;", "cp.async.ca.shared.global"),
+        (
+            "cp.async.ca.shared.global [%r1], [%d1], 4, %p1;",
+            "cp.async.ca.shared.global",
+        ),
     ] {
         let error = parse("test.ptx", &entry(statement)).expect_err(statement);
         assert!(error.is_unsupported(), "{error}");
-        assert!(error.to_string().contains(&format!("`{what}` is not supported")), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains(&format!("`{what}` is not supported")),
+            "{error}"
+        );
         assert_eq!(error.span.line, 16, "{error}");
     }
 }
 
 #[test]
 fn malformed_text_is_refused_with_found_and_expected() {
-    let message = |statement: &str| parse("test.ptx", &entry(statement)).expect_err(statement).to_string();
+    let message = |statement: &str| {
+        parse("test.ptx", &entry(statement))
+            .expect_err(statement)
+            .to_string()
+    };
     for (statement, expected) in [
-        ("add.s32 %r1, %r2;", "test.ptx:16:17: found `;`, expected `,`"),
-        ("add.s32 %r1, %d2, 1;", "test.ptx:16:14: found `%d2`, expected a register of 32 bits"),
-        ("add.s32 %r1, %r32, 1;", "test.ptx:16:14: found `%r32`, expected the name of a register or variable declared before"),
-        ("add.s32 %r01, %r2, 1;", "test.ptx:16:9: found `%r01`, expected a register of 32 bits"),
-        ("setp.lt.s32 %r1, %r1, 1;", "test.ptx:16:13: found `%r1`, expected a predicate register"),
-        ("add.s16 %h1, %h1, 65536;", "test.ptx:16:19: found `65536`, expected an operand of type s16"),
-        ("bra NOWHERE;", "test.ptx:16:5: found `NOWHERE`, expected a label of this function"),
-        ("LEFT: ret;", "test.ptx:16:1: found `LEFT`, expected a new name"),
-        (".reg .b32 %q<2000000>;", "test.ptx:16:11: found `%q`, expected at most 1048576 registers in a function"),
-        ("cp.async.cg.shared.global [%r1], [%d1], 8;", "test.ptx:16:41: found `8`, expected 16 bytes, or 4 or 8 with `.ca`"),
-        ("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r1, %r2}, [%r5];", "test.ptx:16:42: found `{`, expected 4 elements, not 2"),
-        ("ld.global.u32 %h1, [%d1];", "test.ptx:16:15: found `%h1`, expected a register of at least 32 bits"),
+        (
+            "add.s32 %r1, %r2;",
+            "test.ptx:16:17: found `;`, expected `,`",
+        ),
+        (
+            "add.s32 %r1, %d2, 1;",
+            "test.ptx:16:14: found `%d2`, expected a register of 32 bits",
+        ),
+        (
+            "add.s32 %r1, %r32, 1;",
+            "test.ptx:16:14: found `%r32`, expected the name of a register or variable declared before",
+        ),
+        (
+            "add.s32 %r01, %r2, 1;",
+            "test.ptx:16:9: found `%r01`, expected a register of 32 bits",
+        ),
+        (
+            "setp.lt.s32 %r1, %r1, 1;",
+            "test.ptx:16:13: found `%r1`, expected a predicate register",
+        ),
+        (
+            "add.s16 %h1, %h1, 65536;",
+            "test.ptx:16:19: found `65536`, expected an operand of type s16",
+        ),
+        (
+            "bra NOWHERE;",
+            "test.ptx:16:5: found `NOWHERE`, expected a label of this function",
+        ),
+        (
+            "LEFT: ret;",
+            "test.ptx:16:1: found `LEFT`, expected a new name",
+        ),
+        (
+            ".reg .b32 %q<2000000>;",
+            "test.ptx:16:11: found `%q`, expected at most 1048576 registers in a function",
+        ),
+        (
+            "cp.async.cg.shared.global [%r1], [%d1], 8;",
+            "test.ptx:16:41: found `8`, expected 16 bytes, or 4 or 8 with `.ca`",
+        ),
+        (
+            "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r1, %r2}, [%r5];",
+            "test.ptx:16:42: found `{`, expected 4 elements, not 2",
+        ),
+        (
+            "ld.global.u32 %h1, [%d1];",
+            "test.ptx:16:15: found `%h1`, expected a register of at least 32 bits",
+        ),
         ("§", "test.ptx:16:1: found `§`, expected an instruction"),
     ] {
         assert_eq!(message(statement), expected);
     }
     assert_eq!(
-        parse("t", ".version 9.0 .target sm_80 .address_size 64 .entry k() {").expect_err("unfinished").to_string(),
+        parse(
+            "t",
+            ".version 9.0 .target sm_80 .address_size 64 .entry k() {"
+        )
+        .expect_err("unfinished")
+        .to_string(),
         "t:1:57: found the end of the text, expected an instruction"
     );
-    assert!(parse("t", ".version 9.0 .target sm_80 .address_size 32").expect_err("32 bits").is_unsupported());
+    assert!(
+        parse("t", ".version 9.0 .target sm_80 .address_size 32")
+            .expect_err("32 bits")
+            .is_unsupported()
+    );
 }
 
 proptest! {
