@@ -3,15 +3,21 @@
 //! Source: NVIDIA, *Parallel Thread Execution ISA*, versions 7.0 to 9.0. What is read is the part that compilers emit
 //! for attention kernels on `sm_80`; anything else is reported as not supported, with its place.
 
+mod error;
 mod instruction;
+mod lex;
 mod module;
 mod opcode;
 mod operation;
-pub mod print;
+mod parse;
+mod print;
 mod scalar;
 
+pub use error::{Error, ErrorKind};
 pub use instruction::*;
 pub use module::*;
 pub use opcode::*;
 pub use operation::*;
+pub use parse::parse;
+pub use print::{print, statement};
 pub use scalar::*;

@@ -3,3 +3,6 @@
 pub mod figure;
 pub mod svg;
 pub mod table;
+//! Skeleton.
+
+pub mod diagnostic;
