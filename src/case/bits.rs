@@ -4,16 +4,13 @@
 //! whoever shrinks the bytes shrinks the case. Bytes past the end read as zero, bytes not needed are ignored.
 
 use super::layout::{Blocks, LayoutSpec};
-use super::{Case, Contract, Dtype, Target, Values};
-use flashproof_reference::{Shape, Window};
+use super::{Case, Contract, Target, Values};
+use flashproof_reference::{DType, Shape, Window};
 
 /// Longest sequence that bits can ask for: keeps a run in the virtual machine well under a second.
 const SEQLEN_MAX: usize = 320;
 /// Most (batch, query head) pairs that bits can ask for.
 const HEADS_MAX: usize = 4;
-
-/// Bytes that a case reads.
-pub const BYTES: usize = 32;
 
 struct Bits<'a> {
     bytes: &'a [u8],
@@ -67,6 +64,9 @@ impl Bits<'_> {
 }
 
 impl Case {
+    /// Bytes that [`Case::from_bytes`] reads.
+    pub const BYTES: usize = 32;
+
     /// The case that these bytes stand for. Every byte string stands for one that is legal.
     ///
     /// Sequences are at most 320 tokens, with at most 4 pairs of batch entry and query head: small enough for the
@@ -88,9 +88,9 @@ impl Case {
         Self {
             kernel: kernel.to_owned(),
             dtype: match bits.byte(8) {
-                0..224 => Dtype::F16,
-                224..240 => Dtype::Bf16,
-                _ => Dtype::F32,
+                0..224 => DType::F16,
+                224..240 => DType::Bf16,
+                _ => DType::F32,
             },
             layout: bits.layout(&shape),
             values: Values::ALL[bits.below(9, Values::ALL.len())].1,
@@ -128,7 +128,7 @@ impl Bits<'_> {
             _ => Blocks::BigBird {
                 block_q,
                 block_kv,
-                window: self.below(20, 3),
+                local: self.below(20, 3),
                 random: self.below(21, 3),
                 global: self.below(22, 2),
                 seed: self.word(23) >> 24,

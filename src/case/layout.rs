@@ -7,8 +7,8 @@
 //! | `dense` | every pair; alone |
 //! | `blocks(PER_MILLE,BLOCK_Q,BLOCK_KV,SEED)` | random sparsity blocks, one pattern for all heads |
 //! | `head_blocks(PER_MILLE,BLOCK_Q,BLOCK_KV,SEED)` | random sparsity blocks, each query head its own |
-//! | `strided(BLOCK_Q,BLOCK_KV,LOCAL,STRIDE)` | blocks of `LOCAL` block columns at the diagonal and every `STRIDE`-th column |
-//! | `bigbird(BLOCK_Q,BLOCK_KV,WINDOW,RANDOM,GLOBAL,SEED)` | blocks: a window, random ones, global ones |
+//! | `strided(BLOCK_Q,BLOCK_KV,LOCAL,STRIDE)` | `LOCAL` block columns on each side of the diagonal, and every `STRIDE`-th from it |
+//! | `bigbird(BLOCK_Q,BLOCK_KV,LOCAL,RANDOM,GLOBAL,SEED)` | block columns beside the diagonal, random ones, leading ones |
 //! | `causal` | no key after the diagonal |
 //! | `window(LEFT,RIGHT)` | so many keys besides the diagonal; `-` (or `inf`) = unbounded |
 //! | `sinks(COUNT)` | leading keys that every query sees |
@@ -19,7 +19,10 @@
 use super::CaseError;
 use super::error::nearest;
 use super::text::number;
-use flashproof_reference::{Layout, Shape, Window};
+use crate::convert::usize_to_f64;
+use flashproof_reference::{
+    BigBird, BlockPattern, Extents, Layout, Shape, Strided, Window, random,
+};
 use std::fmt;
 
 /// Which sparsity blocks are present.
@@ -47,7 +50,7 @@ pub enum Blocks {
         block_q: usize,
         /// Keys of a block.
         block_kv: usize,
-        /// Block columns at the diagonal.
+        /// Block columns on each side of the diagonal.
         local: usize,
         /// Every so many block columns, one that all see.
         stride: usize,
@@ -59,7 +62,7 @@ pub enum Blocks {
         /// Keys of a block.
         block_kv: usize,
         /// Block columns on each side of the diagonal.
-        window: usize,
+        local: usize,
         /// Random block columns of each block row.
         random: usize,
         /// Leading block rows and columns that are whole.
@@ -170,11 +173,11 @@ impl LayoutSpec {
                     stride: number("layout", stride)?,
                 };
             }
-            ("bigbird", &[block_q, block_kv, window, random, global, seed]) => {
+            ("bigbird", &[block_q, block_kv, local, random, global, seed]) => {
                 self.blocks = Blocks::BigBird {
                     block_q: number("layout", block_q)?,
                     block_kv: number("layout", block_kv)?,
-                    window: number("layout", window)?,
+                    local: number("layout", local)?,
                     random: number("layout", random)?,
                     global: number("layout", global)?,
                     seed: number("layout", seed)?,
@@ -278,7 +281,7 @@ fn usage(name: &str) -> &'static str {
         "blocks" => "write blocks(PER_MILLE,BLOCK_Q,BLOCK_KV,SEED)",
         "head_blocks" => "write head_blocks(PER_MILLE,BLOCK_Q,BLOCK_KV,SEED)",
         "strided" => "write strided(BLOCK_Q,BLOCK_KV,LOCAL,STRIDE)",
-        "bigbird" => "write bigbird(BLOCK_Q,BLOCK_KV,WINDOW,RANDOM,GLOBAL,SEED)",
+        "bigbird" => "write bigbird(BLOCK_Q,BLOCK_KV,LOCAL,RANDOM,GLOBAL,SEED)",
         "window" => "write window(LEFT,RIGHT), `-` for unbounded",
         "sinks" => "write sinks(COUNT)",
         "global" => "write global(TOKEN,TOKEN,...)",
@@ -319,13 +322,13 @@ impl fmt::Display for LayoutSpec {
             Blocks::BigBird {
                 block_q,
                 block_kv,
-                window,
+                local,
                 random,
                 global,
                 seed,
             } => {
                 terms.push(format!(
-                    "bigbird({block_q},{block_kv},{window},{random},{global},{seed})"
+                    "bigbird({block_q},{block_kv},{local},{random},{global},{seed})"
                 ));
             }
         }
@@ -357,6 +360,66 @@ impl fmt::Display for LayoutSpec {
 impl LayoutSpec {
     /// The layout for these extents.
     pub(super) fn build(&self, shape: &Shape) -> Result<Layout, CaseError> {
-        Ok(Layout::dense(shape.seqlen_q, shape.seqlen_kv))
+        let extents = |block_q, block_kv| Extents {
+            seqlen_q: shape.seqlen_q,
+            seqlen_kv: shape.seqlen_kv,
+            block_q,
+            block_kv,
+        };
+        let layout = match self.blocks {
+            Blocks::All => Layout::dense(shape.seqlen_q, shape.seqlen_kv),
+            Blocks::Random {
+                per_mille,
+                block_q,
+                block_kv,
+                seed,
+                per_head,
+            } => {
+                let extents = extents(block_q, block_kv);
+                let layout = Layout::from_extents(extents)?;
+                let density = usize_to_f64(per_mille) / 1000.0;
+                let heads = if per_head { shape.num_q_heads } else { 1 };
+                let (rows, columns) = (extents.block_rows(), extents.block_columns());
+                let patterns: Result<Vec<BlockPattern>, _> = (0..heads)
+                    .map(|head| {
+                        let head = u64::try_from(head).expect("usize has at most 64 bits");
+                        let seed = if per_head {
+                            random::bits(seed, head)
+                        } else {
+                            seed
+                        };
+                        BlockPattern::random(rows, columns, density, seed)
+                    })
+                    .collect();
+                layout.with_heads(patterns?)?
+            }
+            Blocks::Strided {
+                block_q,
+                block_kv,
+                local,
+                stride,
+            } => Layout::strided(extents(block_q, block_kv), Strided { local, stride })?,
+            Blocks::BigBird {
+                block_q,
+                block_kv,
+                local,
+                random,
+                global,
+                seed,
+            } => Layout::bigbird(
+                extents(block_q, block_kv),
+                BigBird {
+                    local,
+                    global,
+                    random,
+                },
+                seed,
+            )?,
+        };
+        Ok(layout
+            .with_causal(self.causal)
+            .with_window(self.window)
+            .with_sinks(self.sinks)
+            .with_global(self.global.iter().copied())?)
     }
 }

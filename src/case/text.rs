@@ -1,8 +1,8 @@
 //! A case as a line of text, and back.
 
 use super::error::nearest;
-use super::{Case, CaseError, Contract, Dtype, LayoutSpec, Target, Values};
-use flashproof_reference::Shape;
+use super::{Case, CaseError, Contract, LayoutSpec, Target, Values};
+use flashproof_reference::{DType, Shape};
 use std::fmt;
 use std::str::FromStr;
 
@@ -22,6 +22,13 @@ const KEYS: [&str; 14] = [
     "schedule",
     "target",
     "contract",
+];
+
+/// Names of number formats.
+const DTYPES: [(&str, DType); 3] = [
+    ("f16", DType::F16),
+    ("bf16", DType::Bf16),
+    ("f32", DType::F32),
 ];
 
 /// The keys that are extents, with their values.
@@ -128,7 +135,7 @@ impl FromStr for Case {
         let extent =
             |key, text: Option<&str>, omitted| text.map_or(Ok(omitted), |text| number(key, text));
         let case = Self {
-            dtype: word("dtype", dtype, &Dtype::ALL)?,
+            dtype: word("dtype", dtype, &DTYPES, default.dtype)?,
             shape: Shape {
                 batch: extent("batch", batch, default.shape.batch)?,
                 num_q_heads: extent("num_q_heads", num_q_heads, default.shape.num_q_heads)?,
@@ -138,11 +145,11 @@ impl FromStr for Case {
                 head_dim: extent("head_dim", head_dim, default.shape.head_dim)?,
             },
             layout: layout.map_or(Ok(LayoutSpec::default()), LayoutSpec::parse)?,
-            values: word("values", family, &Values::ALL)?,
+            values: word("values", family, &Values::ALL, default.values)?,
             seed: seed.map_or(Ok(0), |text| number("seed", text))?,
             schedule: schedule.map_or(Ok(0), |text| number("schedule", text))?,
-            target: word("target", target, &Target::ALL)?,
-            contract: word("contract", contract, &Contract::ALL)?,
+            target: word("target", target, &Target::ALL, default.target)?,
+            contract: word("contract", contract, &Contract::ALL, default.contract)?,
             ..default
         };
         case.validate()?;
@@ -168,13 +175,14 @@ pub(super) fn number<N: FromStr + fmt::Display>(
 }
 
 /// The value of a small enumeration by its name; its default where the key is omitted.
-fn word<W: Copy + Default + fmt::Display>(
+fn word<W: Copy>(
     key: &'static str,
     text: Option<&str>,
     all: &[(&'static str, W)],
+    omitted: W,
 ) -> Result<W, CaseError> {
     let Some(text) = text else {
-        return Ok(W::default());
+        return Ok(omitted);
     };
     if let Some(&(_, value)) = all.iter().find(|&&(name, _)| name == text) {
         return Ok(value);
@@ -208,7 +216,6 @@ macro_rules! named {
 }
 
 named! {
-    Dtype { "f16" => F16, "bf16" => Bf16, "f32" => F32 }
     Target { "sm_80" => Sm80, "sm_90" => Sm90 }
     Contract { "none" => None, "ptxas" => Ptxas }
     Values {

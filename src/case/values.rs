@@ -4,9 +4,9 @@
 //! others are made. The normal numbers are a sum of eight uniform ones
 //! (Irwin-Hall), in integers: no library function decides a bit.
 
-use super::{CaseError, Dtype};
+use super::CaseError;
 use crate::convert::{f64_to_bf16, f64_to_f16, f64_to_f32, usize_to_f64};
-use flashproof_reference::{Shape, Tensor};
+use flashproof_reference::{DType, Shape, Tensor, random};
 
 /// A family of inputs; each is there to make some fault visible.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -41,7 +41,7 @@ enum Role {
     V,
 }
 
-/// A stream of random bits, a function of its key and a counter (splitmix64's finalizer over a Weyl sequence).
+/// A stream of random bits, a function of its key and a counter (see [`flashproof_reference::random`]).
 #[derive(Clone, Copy, Debug)]
 pub struct Stream {
     key: u64,
@@ -51,15 +51,13 @@ impl Stream {
     /// A stream for a seed and a purpose.
     pub fn new(seed: u64, purpose: u64) -> Self {
         Self {
-            key: mix(mix(seed) ^ purpose.wrapping_mul(WEYL)),
+            key: random::bits(seed, purpose),
         }
     }
 
     /// 64 bits for a counter.
     pub fn bits(self, counter: u64) -> u64 {
-        mix(self
-            .key
-            .wrapping_add(counter.wrapping_add(1).wrapping_mul(WEYL)))
+        random::bits(self.key, counter)
     }
 
     /// A number that is nearly normal (mean 0, variance 1, within 4.9 of 0).
@@ -91,7 +89,7 @@ impl Values {
     pub(super) fn tensors(
         self,
         shape: &Shape,
-        dtype: Dtype,
+        dtype: DType,
         seed: u64,
     ) -> Result<[Tensor; 3], CaseError> {
         let heads = [
@@ -104,9 +102,9 @@ impl Values {
         for (role, heads, seqlen) in [q, k, v] {
             let numbers = self.numbers(role, heads, seqlen, shape.head_dim, seed);
             let tensor = match dtype {
-                Dtype::F16 => Tensor::F16(numbers.iter().map(|&x| f64_to_f16(x)).collect()),
-                Dtype::Bf16 => Tensor::Bf16(numbers.iter().map(|&x| f64_to_bf16(x)).collect()),
-                Dtype::F32 => Tensor::F32(numbers.iter().map(|&x| f64_to_f32(x)).collect()),
+                DType::F16 => Tensor::F16(numbers.iter().map(|&x| f64_to_f16(x)).collect()),
+                DType::Bf16 => Tensor::Bf16(numbers.iter().map(|&x| f64_to_bf16(x)).collect()),
+                DType::F32 => Tensor::F32(numbers.iter().map(|&x| f64_to_f32(x)).collect()),
             };
             self.refuse_degenerate(role, &tensor)?;
             tensors.push(tensor);
@@ -221,16 +219,6 @@ struct Place {
     channel: usize,
     seqlen: usize,
     head_dim: usize,
-}
-
-/// 2^64 / golden ratio, odd (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
-const WEYL: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// Stafford's 13th variant of the `MurmurHash3` finalizer, as in splitmix64.
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 /// Two bytes as a number of 0 ..= 65535.
