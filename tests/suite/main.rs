@@ -3,3 +3,4 @@
 mod cli;
 mod tensor_core;
 mod tidy;
+mod study;
