@@ -1,1 +1,120 @@
-//! Skeleton.
+//! A study: a plan, its cells, their results on disk, and the curves they give.
+//!
+//! ```text
+//! Plan --> cells (pair x seed x level x arm) --> Embedder --> ranks --> results.jsonl --> curves --> CSV
+//! ```
+//!
+//! A run can be killed at any moment and started again: every cell is one line, appended and synced when it is done, a
+//! line cut off in the middle is dropped, and cells that are there are not made again. A results file belongs to the
+//! plan in its first line; another plan is refused with what differs. Nothing here prints: [`Progress`] is told.
+
+mod curve;
+mod data;
+mod embedder;
+mod plan;
+mod progress;
+mod results;
+mod run;
+
+pub use curve::{Curve, Curves, Metric, PairScore, Point, csv, curves, differences, pair_scores};
+pub use data::{DataFolder, PairData, Source};
+pub use embedder::{Embedded, Embedder};
+pub use plan::{Cell, Family, Plan, PlanError, Split, Task};
+pub use progress::{Event, Progress, Silent};
+pub use results::{CellLine, Judgements, Results, ResultsError};
+pub use run::{Summary, run};
+
+use crate::mlqa::{Language, LoadError};
+use crate::noise::NoiseError;
+use crate::retrieval::RetrievalError;
+use crate::stats::SampleError;
+
+/// Why a study stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum StudyError {
+    /// The plan cannot be carried out.
+    #[error("plan: {0}")]
+    Plan(#[from] PlanError),
+    /// A file could not be read.
+    #[error(
+        "cannot read {path}: {cause}; `flashproof fetch mlqa` and `flashproof fetch xquad` bring the data"
+    )]
+    Read {
+        /// The file.
+        path: String,
+        /// What the system says.
+        cause: String,
+    },
+    /// A data file is not as it must be.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A question that the English file, hence no article, knows.
+    #[error("{pair}: question {id} is not in the English file, so its article is unknown")]
+    NoArticle {
+        /// The pair.
+        pair: String,
+        /// The question's id.
+        id: String,
+    },
+    /// Nothing to ask or nothing to find.
+    #[error(
+        "{pair}: {documents} contexts and {queries} questions of the {split} part; a study needs 2 and 1"
+    )]
+    TooSmall {
+        /// The pair.
+        pair: String,
+        /// Contexts in the corpus.
+        documents: usize,
+        /// Questions left.
+        queries: usize,
+        /// The plan's split.
+        split: &'static str,
+    },
+    /// More contexts than a stored rank can count.
+    #[error(
+        "{pair}: {documents} contexts, but stored ranks hold at most 65535; set contexts_per_pair"
+    )]
+    TooLarge {
+        /// The pair.
+        pair: String,
+        /// Contexts in the corpus.
+        documents: usize,
+    },
+    /// The noise cannot be made.
+    #[error("noise in {language}: {error}")]
+    Noise {
+        /// Language of the documents.
+        language: Language,
+        /// Why.
+        error: NoiseError,
+    },
+    /// The encoder failed or refused.
+    #[error("{doing}: {cause}")]
+    Embedder {
+        /// What it was asked.
+        doing: String,
+        /// What it said.
+        cause: String,
+    },
+    /// Its vectors cannot be ranked.
+    #[error("cell {key}: {error}")]
+    Retrieval {
+        /// The cell.
+        key: String,
+        /// Why.
+        error: RetrievalError,
+    },
+    /// The results file cannot be used.
+    #[error(transparent)]
+    Results(#[from] ResultsError),
+    /// Results that give no mean.
+    #[error("curve of {arm} at level {level}: {error}")]
+    Sample {
+        /// The arm.
+        arm: String,
+        /// The level.
+        level: f64,
+        /// Why.
+        error: SampleError,
+    },
+}

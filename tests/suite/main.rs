@@ -4,3 +4,4 @@ mod cli;
 mod tensor_core;
 mod tidy;
 mod ptx;
+mod study;
