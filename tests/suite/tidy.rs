@@ -287,8 +287,10 @@ fn word_complaints(path: &str, text: &str, words: &[&str], rule: &str) -> Vec<St
         .collect()
 }
 
+/// Whether a file is part of what users run, not a test module in a file of its own.
 fn is_product(path: &str) -> bool {
-    path.starts_with("src/") || path.starts_with("reference/src/")
+    let source = path.starts_with("src/") || path.starts_with("reference/src/");
+    source && !path.ends_with("/tests.rs") && !path.ends_with("_tests.rs")
 }
 
 #[test]
