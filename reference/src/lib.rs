@@ -16,9 +16,12 @@
 
 pub mod attention;
 pub mod convert;
+pub mod definition;
+pub mod exact;
 pub mod exp;
 #[cfg(test)]
 mod fixed_point;
+pub mod exact;
 pub mod layout;
 pub mod problem;
 pub mod random;
