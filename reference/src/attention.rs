@@ -81,7 +81,9 @@ pub enum AttentionError {
     #[error(transparent)]
     Problem(#[from] ProblemError),
     /// A value lies so close to the boundary between two roundings that the stated precision does not tell them apart.
-    #[error("a value is not told from a rounding boundary by {bits} bits, the cap; report the problem")]
+    #[error(
+        "a value is not told from a rounding boundary by {bits} bits, the cap; report the problem"
+    )]
     Precision {
         /// Bits that were not enough.
         bits: usize,

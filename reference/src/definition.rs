@@ -28,7 +28,9 @@
 //! and values are never read.
 
 use crate::attention::{Answer, AttentionError};
-use crate::exact::{Dyadic, Enclosure, Rounded, exp_of_negative, ln, round_enclosure, round_quotient, round_ratio};
+use crate::exact::{
+    Dyadic, Enclosure, Rounded, exp_of_negative, ln, round_enclosure, round_quotient, round_ratio,
+};
 use crate::problem::{Problem, Tensor};
 use std::collections::BTreeMap;
 
@@ -44,7 +46,10 @@ pub fn attention(problem: &Problem) -> Result<Answer, AttentionError> {
     problem.validate()?;
     let shape = problem.shape;
     let group = shape.num_q_heads / shape.num_kv_heads;
-    let mut answer = Answer { o: Vec::new(), lse: Vec::new() };
+    let mut answer = Answer {
+        o: Vec::new(),
+        lse: Vec::new(),
+    };
     for batch in 0..shape.batch {
         for head in 0..shape.num_q_heads {
             let kv_head = batch * shape.num_kv_heads + head / group;
@@ -64,7 +69,11 @@ pub fn attention(problem: &Problem) -> Result<Answer, AttentionError> {
 }
 
 /// One query row: its output channels and its log-sum-exp. Rows index `(.., head_dim)` slices of the tensors.
-pub(crate) fn row(problem: &Problem, q_row: usize, kv_rows: &[usize]) -> Result<(Vec<f64>, f64), AttentionError> {
+pub(crate) fn row(
+    problem: &Problem,
+    q_row: usize,
+    kv_rows: &[usize],
+) -> Result<(Vec<f64>, f64), AttentionError> {
     let channels = problem.shape.head_dim;
     let mut seen = Vec::new();
     let mut positive_infinity = false;
@@ -82,8 +91,15 @@ pub(crate) fn row(problem: &Problem, q_row: usize, kv_rows: &[usize]) -> Result<
     let (kv_rows, x): (Vec<usize>, Vec<Dyadic>) = seen.into_iter().unzip();
     let o = (0..channels)
         .map(|channel| {
-            let v: Vec<f64> = kv_rows.iter().map(|row| value(&problem.v, row * channels + channel)).collect();
-            match v.iter().map(|&value| Dyadic::from_f64(value)).collect::<Option<Vec<_>>>() {
+            let v: Vec<f64> = kv_rows
+                .iter()
+                .map(|row| value(&problem.v, row * channels + channel))
+                .collect();
+            match v
+                .iter()
+                .map(|&value| Dyadic::from_f64(value))
+                .collect::<Option<Vec<_>>>()
+            {
                 Some(v) => weighted_mean(&x, &v),
                 None => Ok(sum_of_non_finite(&v)),
             }
@@ -105,7 +121,9 @@ enum Score {
 
 /// An element of a tensor whose length the problem's validation has checked.
 fn value(tensor: &Tensor, index: usize) -> f64 {
-    tensor.get(index).expect("rows and channels lie inside a validated problem")
+    tensor
+        .get(index)
+        .expect("rows and channels lie inside a validated problem")
 }
 
 fn score(problem: &Problem, q_row: usize, kv_row: usize) -> Score {
@@ -114,7 +132,11 @@ fn score(problem: &Problem, q_row: usize, kv_row: usize) -> Score {
     let k = (0..channels).map(|l| value(&problem.k, kv_row * channels + l));
     let scale = f64::from(problem.scale);
     let exact = |value: f64| Dyadic::from_f64(value);
-    let products: Option<Dyadic> = q.clone().zip(k.clone()).map(|(q, k)| Some(&exact(q)? * &exact(k)?)).sum();
+    let products: Option<Dyadic> = q
+        .clone()
+        .zip(k.clone())
+        .map(|(q, k)| Some(&exact(q)? * &exact(k)?))
+        .sum();
     if let (Some(sum), Some(scale)) = (products, exact(scale)) {
         return Score::Finite(&scale * &sum);
     }
@@ -156,7 +178,10 @@ fn weighted_mean(x: &[Dyadic], v: &[Dyadic]) -> Result<f64, AttentionError> {
     let gap = (x_max - group_max).min(Dyadic::from_f64(4096.0).expect("finite"));
     refine(
         |bits| {
-            let weights: Vec<Enclosure> = groups.keys().map(|x| exp_of_negative(&(*group_max - x), bits)).collect();
+            let weights: Vec<Enclosure> = groups
+                .keys()
+                .map(|x| exp_of_negative(&(*group_max - x), bits))
+                .collect();
             let numerator = Enclosure::weighted_sum(bits, weights.iter().zip(groups.values()));
             let numerator = numerator.times(&exp_of_negative(&gap, bits));
             round_quotient(&numerator, &sum_of_weights(x, x_max, bits))
@@ -179,24 +204,35 @@ fn log_sum_exp(x: &[Dyadic]) -> Result<f64, AttentionError> {
 /// `sum e^(x_j - x_max)`: at least 1.
 fn sum_of_weights(x: &[Dyadic], x_max: &Dyadic, bits: usize) -> Enclosure {
     let one = Dyadic::from_f64(1.0).expect("finite");
-    let weights: Vec<Enclosure> = x.iter().map(|x| exp_of_negative(&(x_max - x), bits)).collect();
+    let weights: Vec<Enclosure> = x
+        .iter()
+        .map(|x| exp_of_negative(&(x_max - x), bits))
+        .collect();
     Enclosure::weighted_sum(bits, weights.iter().map(|weight| (weight, &one)))
 }
 
 /// Doubles the bits until `enclose` has one rounding, or the value is known to be the boundary between two.
-fn refine(enclose: impl Fn(usize) -> Rounded, is: impl Fn(&Dyadic) -> bool) -> Result<f64, AttentionError> {
+fn refine(
+    enclose: impl Fn(usize) -> Rounded,
+    is: impl Fn(&Dyadic) -> bool,
+) -> Result<f64, AttentionError> {
     let mut bits = 128;
     while bits <= PRECISION_CAP {
         match enclose(bits) {
             Rounded::To(value) => return Ok(value),
             // The boundary is exact, so rounding it breaks the tie to even.
             Rounded::Boundary(boundary) if is(&boundary) => {
-                return Ok(round_ratio(&boundary, &Dyadic::from_f64(1.0).expect("finite")));
+                return Ok(round_ratio(
+                    &boundary,
+                    &Dyadic::from_f64(1.0).expect("finite"),
+                ));
             }
             Rounded::Boundary(_) | Rounded::Wide => bits *= 2,
         }
     }
-    Err(AttentionError::Precision { bits: PRECISION_CAP })
+    Err(AttentionError::Precision {
+        bits: PRECISION_CAP,
+    })
 }
 
 #[cfg(test)]
@@ -206,7 +242,14 @@ mod tests {
     use crate::problem::Shape;
 
     fn row_of(x: &[f32], v: &[f32]) -> (f64, f64) {
-        let shape = Shape { batch: 1, num_q_heads: 1, num_kv_heads: 1, seqlen_q: 1, seqlen_kv: x.len(), head_dim: 1 };
+        let shape = Shape {
+            batch: 1,
+            num_q_heads: 1,
+            num_kv_heads: 1,
+            seqlen_q: 1,
+            seqlen_kv: x.len(),
+            head_dim: 1,
+        };
         let [q, k, v] = [vec![1.0], x.to_vec(), v.to_vec()].map(Tensor::F32);
         let problem = Problem::new(shape, q, k, v, 1.0, Layout::dense(1, x.len())).unwrap();
         let answer = attention(&problem).unwrap();
@@ -246,7 +289,10 @@ mod tests {
 
     #[test]
     fn one_key_is_its_own_answer() {
-        assert_eq!(row_of(&[0.1], &[0.3]), (f64::from(0.3_f32), f64::from(0.1_f32)));
+        assert_eq!(
+            row_of(&[0.1], &[0.3]),
+            (f64::from(0.3_f32), f64::from(0.1_f32))
+        );
     }
 
     #[test]

@@ -21,7 +21,6 @@ pub mod exact;
 pub mod exp;
 #[cfg(test)]
 mod fixed_point;
-pub mod exact;
 pub mod layout;
 pub mod problem;
 pub mod random;

@@ -40,7 +40,11 @@ impl Dyadic {
         };
         let mantissa = IBig::from(mantissa);
         Some(Self {
-            mantissa: if value.is_sign_negative() { -mantissa } else { mantissa },
+            mantissa: if value.is_sign_negative() {
+                -mantissa
+            } else {
+                mantissa
+            },
             exponent,
         })
     }
@@ -76,7 +80,9 @@ impl Dyadic {
         // Shifting an IBig right rounds towards minus infinity.
         match usize::try_from(shift) {
             Ok(left) => &self.mantissa << left,
-            Err(_) => &self.mantissa >> usize::try_from(-shift).expect("a negative i64 shift fits usize"),
+            Err(_) => {
+                &self.mantissa >> usize::try_from(-shift).expect("a negative i64 shift fits usize")
+            }
         }
     }
 
@@ -165,7 +171,10 @@ mod tests {
     fn floats_keep_their_value() {
         for value in [1.0, -1.5, 5e-324, f64::MIN_POSITIVE, f64::MAX, -0.1] {
             let exact = Dyadic::from_f64(value).unwrap();
-            assert_eq!(super::super::round_ratio(&exact, &Dyadic::from_f64(1.0).unwrap()), value);
+            assert_eq!(
+                super::super::round_ratio(&exact, &Dyadic::from_f64(1.0).unwrap()),
+                value
+            );
         }
         assert!(Dyadic::from_f64(f64::NAN).is_none());
         assert!(Dyadic::from_f64(f64::INFINITY).is_none());

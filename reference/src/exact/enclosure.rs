@@ -33,10 +33,23 @@ impl Enclosure {
     }
 
     /// Sum of `weight * factor` over terms of the same precision; the factors are exact.
-    pub fn weighted_sum<'a>(bits: usize, terms: impl Iterator<Item = (&'a Self, &'a Dyadic)> + Clone) -> Self {
+    pub fn weighted_sum<'a>(
+        bits: usize,
+        terms: impl Iterator<Item = (&'a Self, &'a Dyadic)> + Clone,
+    ) -> Self {
         // In units of the lowest factor every factor is an integer, and so is the sum of products.
-        let unit = terms.clone().filter(|(_, f)| !f.is_zero()).map(|(_, f)| f.exponent()).min().unwrap_or(0).min(0);
-        let mut total = Self { value: IBig::ZERO, error: IBig::ZERO, bits: bits + to_usize(-unit) };
+        let unit = terms
+            .clone()
+            .filter(|(_, f)| !f.is_zero())
+            .map(|(_, f)| f.exponent())
+            .min()
+            .unwrap_or(0)
+            .min(0);
+        let mut total = Self {
+            value: IBig::ZERO,
+            error: IBig::ZERO,
+            bits: bits + to_usize(-unit),
+        };
         for (weight, factor) in terms {
             debug_assert_eq!(weight.bits, bits);
             let factor = factor.in_units_of(unit);
@@ -58,7 +71,9 @@ impl Enclosure {
 
     /// Sum of an exact number and this.
     pub fn plus(&self, other: &Dyadic) -> Self {
-        let bits = self.bits.max(usize::try_from(-other.exponent()).unwrap_or(0));
+        let bits = self
+            .bits
+            .max(usize::try_from(-other.exponent()).unwrap_or(0));
         let shift = bits - self.bits;
         Self {
             value: (&self.value << shift) + other.in_units_of(-to_i64(bits)),
@@ -78,7 +93,11 @@ impl Enclosure {
 pub fn exp_of_negative(x: &Dyadic, bits: usize) -> Enclosure {
     const GUARD: usize = 64;
     const SQUARINGS: usize = 16;
-    let result = |value: IBig, error: u8| Enclosure { value, error: IBig::from(error), bits };
+    let result = |value: IBig, error: u8| Enclosure {
+        value,
+        error: IBig::from(error),
+        bits,
+    };
     if x.is_zero() {
         return result(IBig::from(1) << bits, 0);
     }
@@ -178,7 +197,11 @@ mod tests {
         let known = digits.parse::<IBig>().unwrap();
         let (low, high) = (x.low(), x.high());
         let times = |d: &Dyadic| (d * &Dyadic::new(scale.clone(), 0)).floor_to(0);
-        assert!(times(&low) <= known.clone() + IBig::from(1), "{} > {known}", times(&low));
+        assert!(
+            times(&low) <= known.clone() + IBig::from(1),
+            "{} > {known}",
+            times(&low)
+        );
         assert!(times(&high) >= known - IBig::from(1));
         // and the enclosure is as narrow as promised
         assert!((&high - &low).log2_floor().unwrap() <= -200);
@@ -187,11 +210,31 @@ mod tests {
     /// Digits from the published decimal expansions of 1/e, e^-10 and ln 2, ln 10.
     #[test]
     fn known_constants_are_enclosed() {
-        inside(&exp_of_negative(&dyadic(1.0), 220), "36787944117144232159552377016146086744581113103176", 50);
-        inside(&exp_of_negative(&dyadic(10.0), 220), "4539992976248485153559151556055061", 38);
-        let enclosed = |x: f64| Enclosure { value: dyadic(x).in_units_of(-220), error: IBig::ZERO, bits: 220 };
-        inside(&ln(&enclosed(2.0)), "69314718055994530941723212145817656807550013436025", 50);
-        inside(&ln(&enclosed(10.0)), "230258509299404568401799145468436420760110148862877", 50);
+        inside(
+            &exp_of_negative(&dyadic(1.0), 220),
+            "36787944117144232159552377016146086744581113103176",
+            50,
+        );
+        inside(
+            &exp_of_negative(&dyadic(10.0), 220),
+            "4539992976248485153559151556055061",
+            38,
+        );
+        let enclosed = |x: f64| Enclosure {
+            value: dyadic(x).in_units_of(-220),
+            error: IBig::ZERO,
+            bits: 220,
+        };
+        inside(
+            &ln(&enclosed(2.0)),
+            "69314718055994530941723212145817656807550013436025",
+            50,
+        );
+        inside(
+            &ln(&enclosed(10.0)),
+            "230258509299404568401799145468436420760110148862877",
+            50,
+        );
     }
 
     /// Twice the precision must lie inside the enclosure at half of it.
@@ -199,8 +242,14 @@ mod tests {
     fn more_bits_refine_and_never_contradict() {
         let mut x = 1e-9;
         while x < 150.0 {
-            let (coarse, fine) = (exp_of_negative(&dyadic(x), 96), exp_of_negative(&dyadic(x), 400));
-            assert!(coarse.low() <= fine.low() && fine.high() <= coarse.high(), "e^-{x}");
+            let (coarse, fine) = (
+                exp_of_negative(&dyadic(x), 96),
+                exp_of_negative(&dyadic(x), 400),
+            );
+            assert!(
+                coarse.low() <= fine.low() && fine.high() <= coarse.high(),
+                "e^-{x}"
+            );
             x *= 1.37;
         }
     }

@@ -30,12 +30,20 @@ pub fn round_ratio(numerator: &Dyadic, denominator: &Dyadic) -> f64 {
     let shift = 55 - (bits(&n) - bits(&d));
     let (n, d) = match usize::try_from(shift) {
         Ok(left) => (n << left, d),
-        Err(_) => (n, d << usize::try_from(-shift).expect("a negative i64 shift fits usize")),
+        Err(_) => (
+            n,
+            d << usize::try_from(-shift).expect("a negative i64 shift fits usize"),
+        ),
     };
     let quotient = &n / &d;
     let exact = &quotient * &d == n;
     let quotient = u64::try_from(&quotient).expect("56 bits fit 64");
-    round_integer(negative, quotient, exact, numerator.exponent() - denominator.exponent() - shift)
+    round_integer(
+        negative,
+        quotient,
+        exact,
+        numerator.exponent() - denominator.exponent() - shift,
+    )
 }
 
 /// `+-(quotient + fraction) * 2^exponent` rounded, where `0 <= fraction < 1` is zero iff `exact`, and `quotient` has
@@ -51,7 +59,11 @@ fn round_integer(negative: bool, quotient: u64, exact: bool, exponent: i64) -> f
     let unit = (top - 52).max(-1074);
     let drop = unit - exponent; // at least 2, for the quotient has more than 54 bits
     let (kept, rest, half) = match u32::try_from(drop) {
-        Ok(drop @ 0..=63) => (quotient >> drop, quotient & ((1 << drop) - 1), 1_u64 << (drop - 1)),
+        Ok(drop @ 0..=63) => (
+            quotient >> drop,
+            quotient & ((1 << drop) - 1),
+            1_u64 << (drop - 1),
+        ),
         // Everything is dropped, and less than half a unit: 2^64 holds any quotient twice.
         _ => (0, 0, 1),
     };
@@ -67,8 +79,16 @@ fn round_integer(negative: bool, quotient: u64, exact: bool, exponent: i64) -> f
 pub fn round_quotient(numerator: &Enclosure, denominator: &Enclosure) -> Rounded {
     let quotient = |n: Dyadic, d: Dyadic| round_ratio(&n, &d);
     // The smallest quotient has the largest denominator below a positive numerator, the smallest below a negative one.
-    let low_denominator = if numerator.low().signum() >= 0 { denominator.high() } else { denominator.low() };
-    let high_denominator = if numerator.high().signum() >= 0 { denominator.low() } else { denominator.high() };
+    let low_denominator = if numerator.low().signum() >= 0 {
+        denominator.high()
+    } else {
+        denominator.low()
+    };
+    let high_denominator = if numerator.high().signum() >= 0 {
+        denominator.low()
+    } else {
+        denominator.high()
+    };
     between(
         quotient(numerator.low(), low_denominator),
         quotient(numerator.high(), high_denominator),
@@ -86,11 +106,17 @@ fn between(low: f64, high: f64, same_sign: i32) -> Rounded {
     let (low_bits, high_bits) = (low.to_bits(), high.to_bits());
     if low_bits == high_bits {
         // Both ends on one side of zero, or the sign of an underflow would be unknown.
-        return if same_sign > 0 { Rounded::To(low) } else { Rounded::Wide };
+        return if same_sign > 0 {
+            Rounded::To(low)
+        } else {
+            Rounded::Wide
+        };
     }
     let adjacent = same_sign > 0 && low_bits.abs_diff(high_bits) == 1;
     match (adjacent, Dyadic::from_f64(low), Dyadic::from_f64(high)) {
-        (true, Some(low), Some(high)) => Rounded::Boundary(&(&low + &high) * &Dyadic::new(IBig::from(1), -1)),
+        (true, Some(low), Some(high)) => {
+            Rounded::Boundary(&(&low + &high) * &Dyadic::new(IBig::from(1), -1))
+        }
         _ => Rounded::Wide,
     }
 }
@@ -119,16 +145,28 @@ mod tests {
     fn quotients_equal_ieee_division() {
         let mut state = 7_u64;
         let mut random = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             state ^ (state >> 29)
         };
         for _ in 0..20_000 {
-            let (n, d) = (f64::from_bits(random()), f64::from_bits(random() & !(1 << 63)));
+            let (n, d) = (
+                f64::from_bits(random()),
+                f64::from_bits(random() & !(1 << 63)),
+            );
             if n.is_finite() && d.is_finite() && d != 0.0 && n != 0.0 {
                 assert_eq!(ratio(n, d).to_bits(), (n / d).to_bits(), "{n:e} / {d:e}");
             }
         }
-        for (n, d) in [(5e-324, 2.0), (5e-324, 1.9), (-5e-324, 3.0), (f64::MAX, 0.5), (f64::MIN_POSITIVE, 1.000_000_1), (1.0, f64::MAX)] {
+        for (n, d) in [
+            (5e-324, 2.0),
+            (5e-324, 1.9),
+            (-5e-324, 3.0),
+            (f64::MAX, 0.5),
+            (f64::MIN_POSITIVE, 1.000_000_1),
+            (1.0, f64::MAX),
+        ] {
             assert_eq!(ratio(n, d).to_bits(), (n / d).to_bits(), "{n:e} / {d:e}");
         }
     }
