@@ -93,7 +93,6 @@ pub fn truncate_to_i32(x: f32) -> i32 {
     integer
 }
 
-
 /// A coordinate of a drawing as a whole pixel, to nearest; beyond `i32` the nearest `i32`, NaN is 0.
 #[expect(
     clippy::cast_possible_truncation,

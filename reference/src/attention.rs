@@ -80,6 +80,14 @@ pub enum AttentionError {
     /// The problem is not well formed.
     #[error(transparent)]
     Problem(#[from] ProblemError),
+    /// A value lies so close to the boundary between two roundings that the stated precision does not tell them apart.
+    #[error(
+        "a value is not told from a rounding boundary by {bits} bits, the cap; report the problem"
+    )]
+    Precision {
+        /// Bits that were not enough.
+        bits: usize,
+    },
 }
 
 /// Rows a thread takes at a time: enough that the split costs nothing.

@@ -16,6 +16,8 @@
 
 pub mod attention;
 pub mod convert;
+pub mod definition;
+pub mod exact;
 pub mod exp;
 #[cfg(test)]
 mod fixed_point;

@@ -15,7 +15,7 @@
 //! uses the scalar model where they are not.
 
 use super::block::Operand;
-use crate::convert::{low_u16, f64_to_f32, truncate_to_i32};
+use crate::convert::{f64_to_f32, low_u16, truncate_to_i32};
 
 /// Columns of a tile.
 pub(super) const COLUMNS: usize = 8;

@@ -1,0 +1,310 @@
+//! Attention as it is defined, in numbers of any precision: slow, and about a page.
+//!
+//! For query row `i` and channel `c`, with `A_i` the keys the layout lets it see, every input and the scale taken as the
+//! exact real number it encodes:
+//!
+//! ```text
+//! x_ij   = scale * sum_l q_il k_jl
+//! o_ic   = RN( sum_{j in A_i} e^(x_ij) v_jc  /  sum_{j in A_i} e^(x_ij) )
+//! lse_i  = RN( ln sum_{j in A_i} e^(x_ij) )
+//! ```
+//!
+//! `RN` rounds to the nearest binary64, ties to even, and nothing else is rounded. A row that sees no key has `o = +0`,
+//! `lse = -inf`. An exact zero is `+0`; a non-zero result that underflows keeps its sign.
+//!
+//! # Why it ends
+//!
+//! The sums are enclosed with more and more bits until the enclosure has one rounding. That fails only where the value
+//! *is* the boundary `r` between two roundings, and this is decided exactly: `o = r` iff `sum_j e^(x_j) (v_j - r) = 0`;
+//! the `x_j` are rational, and exponentials of distinct algebraic numbers are linearly independent over the algebraic
+//! numbers (Lindemann-Weierstrass), so this holds iff in every group of equal scores `sum (v_j - r) = 0`. Likewise
+//! `lse = r` iff one key alone is seen and `x = r`.
+//!
+//! # Numbers that are not finite
+//!
+//! A key's score is NaN where an operand is NaN, where `0 * inf` occurs, or where both infinities occur; else it is that
+//! infinity. A NaN score makes the row NaN; a score of `+inf` makes `o` NaN and `lse = +inf`; a key with score `-inf` is
+//! not seen. A seen NaN in `v` makes its channel NaN, as do both infinities; one infinity is the result. Hidden keys
+//! and values are never read.
+
+use crate::attention::{Answer, AttentionError};
+use crate::exact::{
+    Dyadic, Enclosure, Rounded, exp_of_negative, ln, round_enclosure, round_quotient, round_ratio,
+};
+use crate::problem::{Problem, Tensor};
+use std::collections::BTreeMap;
+
+/// Bits after which a row is given up: an error, never an uncertified value.
+pub const PRECISION_CAP: usize = 1 << 20;
+
+/// Attention, rounded once (module documentation).
+///
+/// # Errors
+/// [`AttentionError::Problem`] for a malformed problem; [`AttentionError::Precision`] for a value so close to a rounding
+/// boundary that [`PRECISION_CAP`] bits do not tell.
+pub fn attention(problem: &Problem) -> Result<Answer, AttentionError> {
+    problem.validate()?;
+    let shape = problem.shape;
+    let group = shape.num_q_heads / shape.num_kv_heads;
+    let mut answer = Answer {
+        o: Vec::new(),
+        lse: Vec::new(),
+    };
+    for batch in 0..shape.batch {
+        for head in 0..shape.num_q_heads {
+            let kv_head = batch * shape.num_kv_heads + head / group;
+            for query in 0..shape.seqlen_q {
+                let q_row = (batch * shape.num_q_heads + head) * shape.seqlen_q + query;
+                let kv_rows: Vec<usize> = (0..shape.seqlen_kv)
+                    .filter(|&key| problem.layout.is_visible(head, query, key))
+                    .map(|key| kv_head * shape.seqlen_kv + key)
+                    .collect();
+                let (o, lse) = row(problem, q_row, &kv_rows)?;
+                answer.o.extend(o);
+                answer.lse.push(lse);
+            }
+        }
+    }
+    Ok(answer)
+}
+
+/// One query row: its output channels and its log-sum-exp. Rows index `(.., head_dim)` slices of the tensors.
+pub(crate) fn row(
+    problem: &Problem,
+    q_row: usize,
+    kv_rows: &[usize],
+) -> Result<(Vec<f64>, f64), AttentionError> {
+    let channels = problem.shape.head_dim;
+    let mut seen = Vec::new();
+    let mut positive_infinity = false;
+    for &kv_row in kv_rows {
+        match score(problem, q_row, kv_row) {
+            Score::Finite(x) => seen.push((kv_row, x)),
+            Score::NegativeInfinity => {}
+            Score::PositiveInfinity => positive_infinity = true,
+            Score::NaN => return Ok((vec![NAN; channels], NAN)),
+        }
+    }
+    if positive_infinity {
+        return Ok((vec![NAN; channels], f64::INFINITY));
+    }
+    let (kv_rows, x): (Vec<usize>, Vec<Dyadic>) = seen.into_iter().unzip();
+    let o = (0..channels)
+        .map(|channel| {
+            let v: Vec<f64> = kv_rows
+                .iter()
+                .map(|row| value(&problem.v, row * channels + channel))
+                .collect();
+            match v
+                .iter()
+                .map(|&value| Dyadic::from_f64(value))
+                .collect::<Option<Vec<_>>>()
+            {
+                Some(v) => weighted_mean(&x, &v),
+                None => Ok(sum_of_non_finite(&v)),
+            }
+        })
+        .collect::<Result<_, _>>()?;
+    Ok((o, log_sum_exp(&x)?))
+}
+
+/// The canonical quiet NaN.
+pub(crate) const NAN: f64 = f64::from_bits(0x7ff8_0000_0000_0000);
+
+/// `scale * sum_l q_l k_l` as an extended real.
+enum Score {
+    Finite(Dyadic),
+    PositiveInfinity,
+    NegativeInfinity,
+    NaN,
+}
+
+/// An element of a tensor whose length the problem's validation has checked.
+fn value(tensor: &Tensor, index: usize) -> f64 {
+    tensor
+        .get(index)
+        .expect("rows and channels lie inside a validated problem")
+}
+
+fn score(problem: &Problem, q_row: usize, kv_row: usize) -> Score {
+    let channels = problem.shape.head_dim;
+    let q = (0..channels).map(|l| value(&problem.q, q_row * channels + l));
+    let k = (0..channels).map(|l| value(&problem.k, kv_row * channels + l));
+    let scale = f64::from(problem.scale);
+    let exact = |value: f64| Dyadic::from_f64(value);
+    let products: Option<Dyadic> = q
+        .clone()
+        .zip(k.clone())
+        .map(|(q, k)| Some(&exact(q)? * &exact(k)?))
+        .sum();
+    if let (Some(sum), Some(scale)) = (products, exact(scale)) {
+        return Score::Finite(&scale * &sum);
+    }
+    // With an infinity or a NaN among the operands, f64 products and sums follow the extended reals: a product of two
+    // finite inputs cannot overflow to a false infinity, since f32 inputs have products below 2^256.
+    let sum: f64 = scale * q.zip(k).map(|(q, k)| q * k).sum::<f64>();
+    if sum.is_nan() {
+        Score::NaN
+    } else if sum > 0.0 {
+        Score::PositiveInfinity
+    } else {
+        Score::NegativeInfinity
+    }
+}
+
+fn sum_of_non_finite(v: &[f64]) -> f64 {
+    let sum: f64 = v.iter().filter(|value| !value.is_finite()).sum();
+    if sum.is_nan() { NAN } else { sum }
+}
+
+/// `RN( sum e^(x_j) v_j / sum e^(x_j) )`; `+0` where there is no key.
+fn weighted_mean(x: &[Dyadic], v: &[Dyadic]) -> Result<f64, AttentionError> {
+    // Values of equal scores add up before anything is approximated; groups that cancel are gone for good.
+    let sums_less = |r: &Dyadic| {
+        let mut groups = BTreeMap::<&Dyadic, Dyadic>::new();
+        for (x, v) in x.iter().zip(v) {
+            let sum = groups.entry(x).or_insert(Dyadic::ZERO);
+            *sum = &*sum + &(v - r);
+        }
+        groups.retain(|_, sum| !sum.is_zero());
+        groups
+    };
+    let groups = sums_less(&Dyadic::ZERO);
+    let (Some(x_max), Some((group_max, _))) = (x.iter().max(), groups.last_key_value()) else {
+        return Ok(0.0);
+    };
+    // Below e^-4096 times what the values can reach (2^1088), every result rounds to a zero of the numerator's sign: a
+    // larger gap changes nothing.
+    let gap = (x_max - group_max).min(Dyadic::from_f64(4096.0).expect("finite"));
+    refine(
+        |bits| {
+            let weights: Vec<Enclosure> = groups
+                .keys()
+                .map(|x| exp_of_negative(&(*group_max - x), bits))
+                .collect();
+            let numerator = Enclosure::weighted_sum(bits, weights.iter().zip(groups.values()));
+            let numerator = numerator.times(&exp_of_negative(&gap, bits));
+            round_quotient(&numerator, &sum_of_weights(x, x_max, bits))
+        },
+        |boundary| sums_less(boundary).is_empty(),
+    )
+}
+
+/// `RN( ln sum e^(x_j) )`; `-inf` where there is no key.
+fn log_sum_exp(x: &[Dyadic]) -> Result<f64, AttentionError> {
+    let Some(x_max) = x.iter().max() else {
+        return Ok(f64::NEG_INFINITY);
+    };
+    refine(
+        |bits| round_enclosure(&ln(&sum_of_weights(x, x_max, bits)).plus(x_max)),
+        |boundary| x.len() == 1 && x_max == boundary,
+    )
+}
+
+/// `sum e^(x_j - x_max)`: at least 1.
+fn sum_of_weights(x: &[Dyadic], x_max: &Dyadic, bits: usize) -> Enclosure {
+    let one = Dyadic::from_f64(1.0).expect("finite");
+    let weights: Vec<Enclosure> = x
+        .iter()
+        .map(|x| exp_of_negative(&(x_max - x), bits))
+        .collect();
+    Enclosure::weighted_sum(bits, weights.iter().map(|weight| (weight, &one)))
+}
+
+/// Doubles the bits until `enclose` has one rounding, or the value is known to be the boundary between two.
+fn refine(
+    enclose: impl Fn(usize) -> Rounded,
+    is: impl Fn(&Dyadic) -> bool,
+) -> Result<f64, AttentionError> {
+    let mut bits = 128;
+    while bits <= PRECISION_CAP {
+        match enclose(bits) {
+            Rounded::To(value) => return Ok(value),
+            // The boundary is exact, so rounding it breaks the tie to even.
+            Rounded::Boundary(boundary) if is(&boundary) => {
+                return Ok(round_ratio(
+                    &boundary,
+                    &Dyadic::from_f64(1.0).expect("finite"),
+                ));
+            }
+            Rounded::Boundary(_) | Rounded::Wide => bits *= 2,
+        }
+    }
+    Err(AttentionError::Precision {
+        bits: PRECISION_CAP,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::Layout;
+    use crate::problem::Shape;
+
+    fn row_of(x: &[f32], v: &[f32]) -> (f64, f64) {
+        let shape = Shape {
+            batch: 1,
+            num_q_heads: 1,
+            num_kv_heads: 1,
+            seqlen_q: 1,
+            seqlen_kv: x.len(),
+            head_dim: 1,
+        };
+        let [q, k, v] = [vec![1.0], x.to_vec(), v.to_vec()].map(Tensor::F32);
+        let problem = Problem::new(shape, q, k, v, 1.0, Layout::dense(1, x.len())).unwrap();
+        let answer = attention(&problem).unwrap();
+        (answer.o[0], answer.lse[0])
+    }
+
+    #[test]
+    fn weights_of_a_quarter_and_three_quarters() {
+        let (o, lse) = row_of(&[0.0, 3_f32.ln()], &[0.0, 4.0]);
+        assert!((o - 3.0).abs() < 1e-7 && (lse - 4_f64.ln()).abs() < 1e-7);
+    }
+
+    /// `(1 + (1 + 2^-23)) / 2` needs no rounding; a third of `1 + 2^-52 / 2`-like sums sits on a boundary.
+    #[test]
+    fn ties_are_decided_exactly() {
+        // Mean of 1 and 2^-53 * 2 + 1 is not representable in f32 inputs; use three keys whose mean is a tie of f64:
+        // (2^0 + 2^-53 * 2^0) with equal scores: v = 2, 2^-52: mean = 1 + 2^-53, halfway between 1 and 1 + 2^-52.
+        let (o, _) = row_of(&[0.7, 0.7], &[2.0, 2.0_f32.powi(-52)]);
+        assert_eq!(o.to_bits(), 1.0_f64.to_bits());
+        // The same with a key of tiny weight that pulls the mean off the tie, up or down.
+        let (up, _) = row_of(&[300.0, 300.0, 0.0], &[2.0, 2.0_f32.powi(-52), 4.0]);
+        assert_eq!(up.to_bits(), 1.0_f64.to_bits() + 1);
+        let (down, _) = row_of(&[300.0, 300.0, 0.0], &[2.0, 3.0 * 2.0_f32.powi(-52), -4.0]);
+        assert_eq!(down.to_bits(), 1.0_f64.to_bits() + 1); // the tie 1 + 3 * 2^-53 is even upwards, pulled below it
+    }
+
+    #[test]
+    fn what_cancels_is_zero_and_what_nearly_cancels_is_not() {
+        assert_eq!(row_of(&[5.0, 5.0], &[1.5, -1.5]).0.to_bits(), 0);
+        // e^-600 of 1 is left of it.
+        let (o, _) = row_of(&[600.0, 600.0, 0.0], &[1.5, -1.5, 1.0]);
+        assert!(o > 0.0 && o < 1e-260);
+        // and below every float, its sign
+        let (o, _) = row_of(&[60000.0, 60000.0, 0.0], &[1.5, -1.5, -1.0]);
+        assert_eq!(o.to_bits(), (-0.0_f64).to_bits());
+    }
+
+    #[test]
+    fn one_key_is_its_own_answer() {
+        assert_eq!(
+            row_of(&[0.1], &[0.3]),
+            (f64::from(0.3_f32), f64::from(0.1_f32))
+        );
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite() {
+        let inf = f32::INFINITY;
+        let (o, lse) = row_of(&[inf, 1.0], &[1.0, 2.0]);
+        assert!(o.is_nan() && lse == f64::INFINITY);
+        let (o, lse) = row_of(&[inf, f32::NAN], &[1.0, 2.0]);
+        assert_eq!((o.to_bits(), lse.to_bits()), (NAN.to_bits(), NAN.to_bits()));
+        assert_eq!(row_of(&[-inf, 1.0], &[f32::NAN, 2.0]), (2.0, 1.0));
+        assert_eq!(row_of(&[-inf], &[1.0]), (0.0, f64::NEG_INFINITY));
+        assert_eq!(row_of(&[0.0, 1.0], &[inf, 1.0]).0, f64::INFINITY);
+        assert!(row_of(&[0.0, 1.0], &[inf, -inf]).0.is_nan());
+    }
+}
