@@ -1,8 +1,6 @@
 //! Verdicts, findings and runs as text, JSON, CSV and SVG. Nothing here prints or writes a file.
 
+pub mod diagnostic;
 pub mod figure;
 pub mod svg;
 pub mod table;
-//! Skeleton.
-
-pub mod diagnostic;

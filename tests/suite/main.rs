@@ -1,7 +1,7 @@
 //! The one test binary.
 
 mod cli;
-mod tensor_core;
-mod tidy;
 mod ptx;
 mod study;
+mod tensor_core;
+mod tidy;
