@@ -1,1 +1,3 @@
-//! Skeleton.
+//! Kernel and problem to outcome.
+
+pub mod native;
