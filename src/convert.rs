@@ -93,6 +93,39 @@ pub fn truncate_to_i32(x: f32) -> i32 {
     integer
 }
 
+/// Integer part toward zero; saturates, NaN gives 0.
+#[inline]
+pub fn truncate_f64_to_i32(x: f64) -> i32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "truncation is what is asked for"
+    )]
+    let integer = x as i32;
+    integer
+}
+
+/// Integer part toward zero; saturates, NaN gives 0.
+#[inline]
+pub fn saturate_f64_to_i128(x: f64) -> i128 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "truncation is what is asked for"
+    )]
+    let integer = x as i128;
+    integer
+}
+
+/// Rounded to nearest even.
+#[inline]
+pub fn f64_from_i128(x: i128) -> f64 {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "rounding is what is asked for"
+    )]
+    let float = x as f64;
+    float
+}
+
 /// A coordinate of a drawing as a whole pixel, to nearest; beyond `i32` the nearest `i32`, NaN is 0.
 #[expect(
     clippy::cast_possible_truncation,

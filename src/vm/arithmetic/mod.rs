@@ -1,0 +1,5 @@
+//! Arithmetic of PTX on bits: floats of every format with every rounding, functions, integers.
+
+pub(crate) mod float;
+pub(crate) mod function;
+pub(crate) mod integer;

@@ -1,0 +1,173 @@
+//! `cp.async`: copies that land when their thread waits for them, and no sooner.
+//!
+//! The source is read at issue; the destination keeps its old bytes until a `wait_group` or `wait_all` of the same
+//! thread covers the copy. PTX allows any moment in between: a kernel that is right for the latest is not thereby right
+//! for the others, which is why detectors watch the interval.
+
+use super::super::event::{AccessKind, AsyncCopy, Landing};
+use super::cta::Machine;
+use super::dispatch::Site;
+use super::memory::{Bytes, Place};
+use super::warp::Warp;
+use super::{Halt, Lanes, lanes, lanes_of};
+use crate::convert::index;
+use crate::ptx::{Op, Space};
+
+/// One `cp.async` of a warp that has not landed for all its lanes.
+#[derive(Clone, Debug)]
+struct Copy {
+    /// The instruction.
+    at: usize,
+    /// Lanes it has still to land for.
+    mask: u32,
+    destination: Lanes<u64>,
+    bytes: u32,
+    data: Bytes,
+    /// Index of the group it belongs to, by lane.
+    group: Lanes<u32>,
+}
+
+/// Copies in flight of a warp, in the order of their issue.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Copies {
+    copies: Vec<Copy>,
+    /// Groups each lane has committed.
+    committed: Lanes<u32>,
+}
+
+impl Copies {
+    /// Copies by lane that nobody has waited for.
+    pub(super) fn pending(&self) -> u64 {
+        self.copies
+            .iter()
+            .map(|copy| u64::from(copy.mask.count_ones()))
+            .sum()
+    }
+}
+
+impl Machine<'_> {
+    /// `cp.async` and its groups.
+    pub(super) fn asynchronous(&mut self, warp: &mut Warp, site: &Site<'_>) -> Result<(), Halt> {
+        match &site.instruction.op {
+            Op::CpAsync { .. } => self.issue(warp, site),
+            Op::CpAsyncCommit => {
+                for lane in lanes_of(site.mask) {
+                    warp.copies.committed[lane] += 1;
+                }
+                Ok(())
+            }
+            Op::CpAsyncWait { groups } => {
+                let committed = warp.copies.committed;
+                let limit = committed.map(|count| count.saturating_sub(*groups));
+                self.land(warp, site, &limit);
+                Ok(())
+            }
+            Op::CpAsyncWaitAll => {
+                self.land(warp, site, &[u32::MAX; 32]);
+                Ok(())
+            }
+            _ => unreachable!("dispatch sends cp.async only"),
+        }
+    }
+
+    fn issue(&mut self, warp: &mut Warp, site: &Site<'_>) -> Result<(), Halt> {
+        let Op::CpAsync {
+            bytes,
+            source_bytes,
+            d,
+            s,
+            ..
+        } = &site.instruction.op
+        else {
+            unreachable!("called for cp.async only")
+        };
+        let bytes = u32::from(*bytes);
+        let source_bytes = match source_bytes {
+            None => [bytes; 32],
+            Some(count) => self.read::<u32>(warp, *count).map(|count| count.min(bytes)),
+        };
+        let source = self.addresses(warp, s);
+        let to = self.addresses(warp, d);
+        let destination = Place {
+            space: Space::Shared,
+            mask: site.mask,
+            addresses: to,
+        };
+        let mut data: Bytes = [[0; 16]; 32];
+        // Lanes that copy nothing read nothing: their source may be anything.
+        let mut reading = 0;
+        for lane in lanes_of(site.mask) {
+            reading |= u32::from(source_bytes[lane] > 0) << lane;
+        }
+        self.check_quietly(warp, site, &destination, (bytes, bytes), AccessKind::Write)?;
+        for lane in lanes_of(reading) {
+            // Each lane may read another count; alignment is that of the whole copy.
+            let one = Place {
+                space: Space::Global,
+                mask: 1 << lane,
+                addresses: source,
+            };
+            self.check_quietly(
+                warp,
+                site,
+                &one,
+                (source_bytes[lane], bytes),
+                AccessKind::Read,
+            )?;
+            self.fetch(warp, &one, index(source_bytes[lane]), &mut data);
+        }
+        let copy = AsyncCopy {
+            mask: site.mask,
+            source: &source,
+            source_bytes: &source_bytes,
+            destination: &to,
+            bytes,
+        };
+        let step = warp.step(site.at, site.instruction, site.path, site.mask);
+        let view = &self.view;
+        self.observers
+            .each(|observer| observer.issue(&step, &copy, view));
+        let group = warp.copies.committed;
+        warp.copies.copies.push(Copy {
+            at: site.at,
+            mask: site.mask,
+            destination: to,
+            bytes,
+            data,
+            group,
+        });
+        Ok(())
+    }
+
+    /// Lands every copy whose group is below the lane's limit, in the order of issue.
+    fn land(&mut self, warp: &mut Warp, site: &Site<'_>, limit: &Lanes<u32>) {
+        let mut copies = std::mem::take(&mut warp.copies.copies);
+        for copy in &mut copies {
+            let due = lanes(|lane| copy.group[lane] < limit[lane]);
+            let mut mask = 0;
+            for lane in lanes_of(copy.mask & site.mask) {
+                mask |= u32::from(due[lane]) << lane;
+            }
+            if mask == 0 {
+                continue;
+            }
+            let place = Place {
+                space: Space::Shared,
+                mask,
+                addresses: copy.destination,
+            };
+            self.put(warp, &place, index(copy.bytes), &copy.data);
+            copy.mask &= !mask;
+            let landing = Landing {
+                warp: warp.index,
+                issued_at: copy.at,
+                mask,
+                destination: &copy.destination,
+                bytes: copy.bytes,
+            };
+            self.observers.each(|observer| observer.land(&landing));
+        }
+        copies.retain(|copy| copy.mask != 0);
+        warp.copies.copies = copies;
+    }
+}

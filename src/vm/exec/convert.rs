@@ -1,0 +1,387 @@
+//! Moves, selections, packing, address conversion and `cvt`.
+
+use super::super::arithmetic::float::{self, Format, canonical_f32, flush_f32, saturate_f32};
+use super::super::arithmetic::integer::sign_extend;
+use super::super::memory::window;
+use super::cta::Machine;
+use super::dispatch::{RegisterWord, Site};
+use super::warp::Warp;
+use super::{Halt, Lanes, Slot, lanes};
+use crate::convert::{f64_from_i128, low_u32, low_u64, saturate_f64_to_i128};
+use crate::ptx::{
+    CvtRounding, IntegerRounding, Op, Operand, Rounding, ScalarType, Space, TypeKind,
+};
+
+impl Machine<'_> {
+    /// `mov`, `selp`, packing and `cvta`.
+    pub(super) fn move_bits(&self, warp: &mut Warp, site: &Site<'_>) -> Result<(), Halt> {
+        let mask = site.mask;
+        match &site.instruction.op {
+            Op::Mov { ty, d, a } => match ty.bits() {
+                1 => {
+                    let value = self.read_predicate(warp, *a);
+                    self.write_predicate(warp, *d, mask, value);
+                }
+                64 => {
+                    let value = self.read::<u64>(warp, *a);
+                    self.write(warp, *d, mask, &value);
+                }
+                bits => {
+                    let value = self.read::<u32>(warp, *a);
+                    let value = if bits < 32 {
+                        value.map(|x| x & low_u32(ty.mask()))
+                    } else {
+                        value
+                    };
+                    self.write(warp, *d, mask, &value);
+                }
+            },
+            Op::Selp { ty, d, a, b, c } => {
+                let chosen = warp.registers.predicate(self.program.slots.of(*c));
+                if ty.bits() == 64 {
+                    self.select::<u64>(warp, *d, mask, (*a, *b), chosen, ty.mask());
+                } else {
+                    self.select::<u32>(warp, *d, mask, (*a, *b), chosen, ty.mask());
+                }
+            }
+            Op::Pack { ty, d, a } => {
+                let bits = ty.bits() / u32::try_from(a.len()).expect("two or four elements");
+                let mut value = [0_u64; 32];
+                for (element, operand) in (0_u32..).zip(a) {
+                    let part = self.read::<u64>(warp, *operand);
+                    let keep = (1_u64 << bits) - 1;
+                    value = lanes(|lane| value[lane] | (part[lane] & keep) << (bits * element));
+                }
+                self.write(warp, *d, mask, &value);
+            }
+            Op::Unpack { ty, d, a } => {
+                let bits = ty.bits() / u32::try_from(d.len()).expect("two or four elements");
+                let value = self.read::<u64>(warp, *a);
+                for (element, register) in (0_u32..).zip(d) {
+                    if let Some(register) = register {
+                        let keep = (1_u64 << bits) - 1;
+                        self.write(
+                            warp,
+                            *register,
+                            mask,
+                            &value.map(|x| x >> (bits * element) & keep),
+                        );
+                    }
+                }
+            }
+            Op::Cvta {
+                to_space,
+                space,
+                d,
+                a,
+                ..
+            } => {
+                let base = match space {
+                    Space::Shared => window::SHARED,
+                    Space::Local => window::LOCAL,
+                    Space::Param => window::PARAM,
+                    // Global addresses, const ones among them, are generic ones.
+                    Space::Global | Space::Const | Space::Generic => 0,
+                };
+                let value = self.read::<u64>(warp, *a).map(|x| {
+                    if *to_space {
+                        x.wrapping_sub(base)
+                    } else {
+                        x.wrapping_add(base)
+                    }
+                });
+                self.write(warp, *d, mask, &value);
+            }
+            _ => unreachable!("dispatch sends moves only"),
+        }
+        Ok(())
+    }
+
+    fn select<W: RegisterWord>(
+        &self,
+        warp: &mut Warp,
+        d: crate::ptx::RegisterId,
+        mask: u32,
+        (a, b): (Operand, Operand),
+        chosen: u32,
+        keep: u64,
+    ) {
+        let (a, b) = (self.read::<W>(warp, a), self.read::<W>(warp, b));
+        let keep = W::from_u64(keep);
+        let value = lanes(|lane| {
+            if chosen >> lane & 1 == 1 {
+                a[lane]
+            } else {
+                b[lane]
+            }
+            .and(keep)
+        });
+        self.write(warp, d, mask, &value);
+    }
+
+    /// `cvt`.
+    pub(super) fn convert(&self, warp: &mut Warp, site: &Site<'_>) -> Result<(), Halt> {
+        match &site.instruction.op {
+            Op::CvtPair {
+                rounding,
+                relu,
+                to,
+                d,
+                a,
+                b,
+            } => {
+                let format = match to {
+                    ScalarType::F16x2 => Format::F16,
+                    ScalarType::Bf16x2 => Format::BF16,
+                    _ => return Err(site.unsupported(format!("cvt of a pair to {to}"))),
+                };
+                let (a, b) = (self.read::<u32>(warp, *a), self.read::<u32>(warp, *b));
+                let one = |bits: u32| {
+                    let x = f64::from(f32::from_bits(bits));
+                    if *relu && x < 0.0 {
+                        0
+                    } else {
+                        format.round(x, *rounding)
+                    }
+                };
+                let value = lanes(|lane| {
+                    if site.mask >> lane & 1 == 0 {
+                        0
+                    } else {
+                        one(a[lane]) << 16 | one(b[lane])
+                    }
+                });
+                self.write(warp, *d, site.mask, &value);
+                Ok(())
+            }
+            Op::Cvt {
+                rounding,
+                flush,
+                saturate,
+                relu,
+                to,
+                from,
+                d,
+                a,
+            } => {
+                let how = Conversion {
+                    rounding: *rounding,
+                    flush: *flush,
+                    saturate: *saturate,
+                    relu: *relu,
+                    to: *to,
+                    from: *from,
+                };
+                let value = self.read::<u64>(warp, *a);
+                let value = how.apply(site, &value)?;
+                // Results of tf32 sit in 32-bit registers; every other one may go to a wider register.
+                match self.program.slots.of(*d) {
+                    Slot::Word(_) | Slot::Long(_) => {
+                        self.write_extended(warp, *d, site.mask, &value, *to)
+                    }
+                    Slot::Predicate(_) => return Err(site.unsupported("cvt to a predicate")),
+                }
+                Ok(())
+            }
+            _ => unreachable!("dispatch sends cvt only"),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Conversion {
+    rounding: Option<CvtRounding>,
+    flush: bool,
+    saturate: bool,
+    relu: bool,
+    to: ScalarType,
+    from: ScalarType,
+}
+
+/// The format of a float type of at most 32 bits.
+fn format_of(ty: ScalarType) -> Option<Format> {
+    match ty {
+        ScalarType::F16 => Some(Format::F16),
+        ScalarType::Bf16 => Some(Format::BF16),
+        ScalarType::Tf32 => Some(Format::TF32),
+        ScalarType::F32 => Some(Format::F32),
+        _ => None,
+    }
+}
+
+fn is_float(ty: ScalarType) -> bool {
+    ty.kind() == TypeKind::Float
+}
+
+impl Conversion {
+    fn apply(&self, site: &Site<'_>, a: &Lanes<u64>) -> Result<Lanes<u64>, Halt> {
+        match (is_float(self.from), is_float(self.to)) {
+            (false, false) => Ok(a.map(|x| self.integer_to_integer(x))),
+            (false, true) => {
+                if self.to == ScalarType::F64 && self.float_rounding() != Rounding::NearestEven {
+                    return Err(
+                        site.unsupported("cvt from an integer to f64 with directed rounding")
+                    );
+                }
+                Ok(a.map(|x| self.integer_to_float(x)))
+            }
+            (true, false) => Ok(a.map(|x| self.float_to_integer(self.decode(x)))),
+            (true, true) => Ok(a.map(|x| self.float_to_float(x))),
+        }
+    }
+
+    fn float_rounding(&self) -> Rounding {
+        match self.rounding {
+            Some(CvtRounding::Float(rounding)) => rounding,
+            Some(CvtRounding::Integer(_)) | None => Rounding::NearestEven,
+        }
+    }
+
+    fn signed_value(ty: ScalarType, x: u64) -> i128 {
+        let x = x & ty.mask();
+        if ty.kind() == TypeKind::Signed {
+            i128::from(sign_extend(x, ty.bits()).cast_signed())
+        } else {
+            i128::from(x)
+        }
+    }
+
+    fn range(ty: ScalarType) -> (i128, i128) {
+        if ty.kind() == TypeKind::Signed {
+            let high = i128::from(ty.mask() >> 1);
+            (-high - 1, high)
+        } else {
+            (0, i128::from(ty.mask()))
+        }
+    }
+
+    fn integer_to_integer(&self, x: u64) -> u64 {
+        let value = Self::signed_value(self.from, x);
+        let (low, high) = Self::range(self.to);
+        let value = if self.saturate {
+            value.clamp(low, high)
+        } else {
+            value
+        };
+        low_u64(value.cast_unsigned())
+    }
+
+    fn integer_to_float(&self, x: u64) -> u64 {
+        let value = Self::signed_value(self.from, x);
+        match format_of(self.to) {
+            None => f64_from_i128(value).to_bits(),
+            Some(format) => {
+                // Beyond 53 bits: keep 53 and a sticky last bit.
+                let extra = (128 - value.unsigned_abs().leading_zeros()).saturating_sub(53);
+                let kept = value.unsigned_abs() >> extra;
+                let lost = value.unsigned_abs() & ((1 << extra) - 1) != 0;
+                let kept = i128::try_from(kept | u128::from(lost)).expect("53 bits");
+                let scale = f64::from_bits(u64::from(1023 + extra) << 52);
+                let magnitude = f64_from_i128(kept) * scale;
+                let exact = if value < 0 { -magnitude } else { magnitude };
+                let bits = u64::from(format.round(exact, self.float_rounding()));
+                if self.saturate {
+                    self.clamp_float(bits)
+                } else {
+                    bits
+                }
+            }
+        }
+    }
+
+    /// Value of a float operand, flushed where asked.
+    fn decode(&self, x: u64) -> f64 {
+        match format_of(self.from) {
+            None => f64::from_bits(x),
+            Some(format) => {
+                let bits = low_u32(x & self.from.mask());
+                let flush = self.flush && self.from == ScalarType::F32;
+                format.decode(if flush { flush_f32(bits) } else { bits })
+            }
+        }
+    }
+
+    /// To an integer value, clamped to the range. NaN gives 0, or the bit pattern `1000..` where 64-bit types take part.
+    fn float_to_integer(&self, x: f64) -> u64 {
+        if x.is_nan() {
+            let wide = self.from == ScalarType::F64 || self.to.bits() == 64;
+            return if wide { 1 << (self.to.bits() - 1) } else { 0 };
+        }
+        let rounded = self.to_integral(x).unwrap_or_else(|| x.trunc());
+        let (low, high) = Self::range(self.to);
+        low_u64(
+            saturate_f64_to_i128(rounded)
+                .clamp(low, high)
+                .cast_unsigned(),
+        )
+    }
+
+    fn to_integral(&self, x: f64) -> Option<f64> {
+        match self.rounding {
+            Some(CvtRounding::Integer(rounding)) => Some(match rounding {
+                IntegerRounding::NearestEven => x.round_ties_even(),
+                IntegerRounding::Zero => x.trunc(),
+                IntegerRounding::Down => x.floor(),
+                IntegerRounding::Up => x.ceil(),
+            }),
+            Some(CvtRounding::Float(_)) | None => None,
+        }
+    }
+
+    fn float_to_float(&self, x: u64) -> u64 {
+        let value = self.decode(x);
+        let value = self.to_integral(value).unwrap_or(value);
+        let value = if self.relu && (value < 0.0 || value == 0.0) {
+            0.0
+        } else {
+            value
+        };
+        match (format_of(self.to), self.to) {
+            (None, _) => {
+                let saturated = if value > 0.0 { value.min(1.0) } else { 0.0 };
+                if self.saturate {
+                    saturated.to_bits()
+                } else {
+                    value.to_bits()
+                }
+            }
+            (Some(format), ScalarType::Tf32) => {
+                let bits = format.round(value, self.float_rounding());
+                u64::from(if value.is_nan() {
+                    float::NAN_F32
+                } else {
+                    bits << 13
+                })
+            }
+            (Some(format), _) => {
+                let bits = format.round(value, self.float_rounding());
+                let bits = if self.to == ScalarType::F32 && self.flush {
+                    flush_f32(canonical_f32(bits))
+                } else {
+                    bits
+                };
+                if self.saturate {
+                    self.clamp_float(u64::from(bits))
+                } else {
+                    u64::from(bits)
+                }
+            }
+        }
+    }
+
+    /// `.sat` of a float result.
+    fn clamp_float(&self, bits: u64) -> u64 {
+        let low = low_u32(bits);
+        match self.to {
+            ScalarType::F32 => u64::from(saturate_f32(low)),
+            _ => match format_of(self.to) {
+                Some(format) => {
+                    let x = format.decode(low);
+                    let one = u64::from(format.round(1.0, Rounding::NearestEven));
+                    if x > 0.0 { bits.min(one) } else { 0 }
+                }
+                None => bits,
+            },
+        }
+    }
+}

@@ -1,0 +1,521 @@
+//! Float arithmetic, functions and comparisons.
+
+use super::super::arithmetic::float::{
+    self, Format, NAN_F32, NAN_HALF, canonical_f32, extremum, flush_f32, fma_f32, saturate_f32,
+};
+use super::super::arithmetic::function;
+use super::cta::Machine;
+use super::dispatch::Site;
+use super::registers::mask_of;
+use super::warp::Warp;
+use super::{Halt, Lanes, lanes};
+use crate::ptx::{
+    Accuracy, Compare, FloatBinary, FloatUnary, MathFunction, Op, Operand, Rounding, ScalarType,
+};
+
+/// `.ftz`, `.sat`, `.relu`.
+#[derive(Clone, Copy, Debug, Default)]
+struct Finish {
+    flush: bool,
+    saturate: bool,
+    relu: bool,
+}
+
+/// The format of one element, and whether a register holds two.
+fn half_format(ty: ScalarType) -> Option<(Format, bool)> {
+    match ty {
+        ScalarType::F16 => Some((Format::F16, false)),
+        ScalarType::F16x2 => Some((Format::F16, true)),
+        ScalarType::Bf16 => Some((Format::BF16, false)),
+        ScalarType::Bf16x2 => Some((Format::BF16, true)),
+        _ => None,
+    }
+}
+
+/// Bits of a 16-bit float after `.ftz`, `.sat` and `.relu`.
+fn finish_half(format: Format, bits: u32, finish: Finish) -> u32 {
+    let mut bits = bits;
+    if finish.flush && bits & (format.infinity()) == 0 {
+        bits &= 0x8000;
+    }
+    let x = format.decode(bits);
+    if finish.saturate {
+        bits = if x > 0.0 {
+            if x < 1.0 {
+                bits
+            } else {
+                format.round(1.0, Rounding::NearestEven)
+            }
+        } else {
+            0
+        };
+    }
+    // Relu: negative values to +0; NaN stays.
+    if finish.relu && (x < 0.0 || bits == 0x8000) {
+        bits = 0;
+    }
+    bits
+}
+
+/// f32 bits after `.ftz`, `.sat` and `.relu`; NaN is canonical.
+#[inline]
+fn finish_f32(bits: u32, finish: Finish) -> u32 {
+    let mut bits = canonical_f32(bits);
+    if finish.flush {
+        bits = flush_f32(bits);
+    }
+    if finish.saturate {
+        bits = saturate_f32(bits);
+    }
+    if finish.relu && (f32::from_bits(bits) < 0.0 || bits == 0x8000_0000) {
+        bits = 0;
+    }
+    bits
+}
+
+impl Machine<'_> {
+    /// An f32 operand, flushed where the instruction flushes.
+    #[inline]
+    fn read_f32(&self, warp: &Warp, operand: Operand, flush: bool) -> Lanes<u32> {
+        let x = self.read::<u32>(warp, operand);
+        if flush { x.map(flush_f32) } else { x }
+    }
+
+    /// Float instructions but `setp` and `cvt`.
+    pub(super) fn float(&self, warp: &mut Warp, site: &Site<'_>) -> Result<(), Halt> {
+        match &site.instruction.op {
+            Op::FloatBinary {
+                operation,
+                rounding,
+                flush,
+                saturate,
+                nan,
+                ty,
+                d,
+                a,
+                b,
+            } => {
+                let finish = Finish {
+                    flush: *flush,
+                    saturate: *saturate,
+                    relu: false,
+                };
+                let rounding = rounding.unwrap_or(Rounding::NearestEven);
+                match ty {
+                    ScalarType::F32 => {
+                        let a = self.read_f32(warp, *a, *flush);
+                        let b = self.read_f32(warp, *b, *flush);
+                        let value = binary_f32(*operation, rounding, *nan, &a, &b);
+                        self.write(warp, *d, site.mask, &value.map(|x| finish_f32(x, finish)));
+                    }
+                    ScalarType::F64 => {
+                        if rounding != Rounding::NearestEven {
+                            return Err(site.unsupported("f64 arithmetic with directed rounding"));
+                        }
+                        let (a, b) = (self.read::<u64>(warp, *a), self.read::<u64>(warp, *b));
+                        let value = lanes(|lane| binary_f64(*operation, *nan, a[lane], b[lane]));
+                        self.write(warp, *d, site.mask, &value);
+                    }
+                    _ => {
+                        let (a, b) = (self.read::<u32>(warp, *a), self.read::<u32>(warp, *b));
+                        let value = by_halves(site, *ty, |format, half| {
+                            lanes(|lane| {
+                                let (x, y) = (half(a[lane]), half(b[lane]));
+                                let bits = binary_half(format, *operation, rounding, *nan, x, y);
+                                finish_half(format, bits, finish)
+                            })
+                        })?;
+                        self.write(warp, *d, site.mask, &value);
+                    }
+                }
+                Ok(())
+            }
+            Op::Fma {
+                rounding,
+                flush,
+                saturate,
+                relu,
+                ty,
+                d,
+                a,
+                b,
+                c,
+            } => {
+                let finish = Finish {
+                    flush: *flush,
+                    saturate: *saturate,
+                    relu: *relu,
+                };
+                match ty {
+                    ScalarType::F32 => {
+                        let a = self.read_f32(warp, *a, *flush);
+                        let b = self.read_f32(warp, *b, *flush);
+                        let c = self.read_f32(warp, *c, *flush);
+                        let f = f32::from_bits;
+                        let value = if *rounding == Rounding::NearestEven {
+                            lanes(|lane| fma_f32(f(a[lane]), f(b[lane]), f(c[lane])).to_bits())
+                        } else {
+                            lanes(|lane| {
+                                let wide = |x: u32| f64::from(f(x));
+                                let (x, y, z) = (wide(a[lane]), wide(b[lane]), wide(c[lane]));
+                                float::fma(Format::F32, x, y, z, *rounding)
+                            })
+                        };
+                        self.write(warp, *d, site.mask, &value.map(|x| finish_f32(x, finish)));
+                    }
+                    ScalarType::F64 => {
+                        if *rounding != Rounding::NearestEven {
+                            return Err(site.unsupported("f64 arithmetic with directed rounding"));
+                        }
+                        let f = f64::from_bits;
+                        let (a, b, c) = (
+                            self.read::<u64>(warp, *a),
+                            self.read::<u64>(warp, *b),
+                            self.read::<u64>(warp, *c),
+                        );
+                        let value =
+                            lanes(|lane| f(a[lane]).mul_add(f(b[lane]), f(c[lane])).to_bits());
+                        self.write(warp, *d, site.mask, &value);
+                    }
+                    _ => {
+                        let (a, b, c) = (
+                            self.read::<u32>(warp, *a),
+                            self.read::<u32>(warp, *b),
+                            self.read::<u32>(warp, *c),
+                        );
+                        let value = by_halves(site, *ty, |format, half| {
+                            lanes(|lane| {
+                                let wide = |x: u32| format.decode(half(x));
+                                let (x, y, z) = (wide(a[lane]), wide(b[lane]), wide(c[lane]));
+                                finish_half(format, float::fma(format, x, y, z, *rounding), finish)
+                            })
+                        })?;
+                        self.write(warp, *d, site.mask, &value);
+                    }
+                }
+                Ok(())
+            }
+            Op::FloatUnary {
+                operation,
+                flush,
+                ty,
+                d,
+                a,
+            } => {
+                if *ty == ScalarType::F64 {
+                    let sign = 1_u64 << 63;
+                    let value = self.read::<u64>(warp, *a).map(|x| match operation {
+                        FloatUnary::Neg => x ^ sign,
+                        FloatUnary::Abs => x & !sign,
+                    });
+                    self.write(warp, *d, site.mask, &value);
+                    return Ok(());
+                }
+                let sign = match ty {
+                    ScalarType::F32 => 0x8000_0000_u32,
+                    ScalarType::F16x2 | ScalarType::Bf16x2 => 0x8000_8000,
+                    _ => 0x8000,
+                };
+                let a = self.read_f32(warp, *a, *flush && *ty == ScalarType::F32);
+                let value = a.map(|x| match operation {
+                    FloatUnary::Neg => x ^ sign,
+                    FloatUnary::Abs => x & !sign,
+                });
+                let value = match half_format(*ty).filter(|_| *flush) {
+                    None => value,
+                    Some(_) => by_halves(site, *ty, |format, half| {
+                        let finish = Finish {
+                            flush: true,
+                            ..Finish::default()
+                        };
+                        value.map(|x| finish_half(format, half(x), finish))
+                    })?,
+                };
+                self.write(warp, *d, site.mask, &value);
+                Ok(())
+            }
+            Op::Math {
+                function,
+                accuracy,
+                flush,
+                ty,
+                d,
+                a,
+            } => {
+                let rounding = match accuracy {
+                    Accuracy::Approx | Accuracy::Full => Rounding::NearestEven,
+                    Accuracy::Rounded(rounding) => *rounding,
+                };
+                let finish = Finish {
+                    flush: *flush,
+                    ..Finish::default()
+                };
+                match ty {
+                    ScalarType::F32 => {
+                        let a = self.read_f32(warp, *a, *flush);
+                        let value = lanes(|lane| {
+                            // Lanes that do not execute are not worth a function's evaluation.
+                            if site.mask >> lane & 1 == 0 {
+                                return 0;
+                            }
+                            let x = f64::from(f32::from_bits(a[lane]));
+                            finish_f32(evaluate(*function, Format::F32, rounding, x), finish)
+                        });
+                        self.write(warp, *d, site.mask, &value);
+                    }
+                    ScalarType::F64 => {
+                        let value = self.read::<u64>(warp, *a).map(f64::from_bits);
+                        let value = match (function, accuracy) {
+                            (MathFunction::Rcp, Accuracy::Rounded(Rounding::NearestEven)) => {
+                                value.map(|x| (1.0 / x).to_bits())
+                            }
+                            (MathFunction::Sqrt, Accuracy::Rounded(Rounding::NearestEven)) => {
+                                value.map(|x| x.sqrt().to_bits())
+                            }
+                            _ => {
+                                return Err(
+                                    site.unsupported("approximate or directed f64 functions")
+                                );
+                            }
+                        };
+                        self.write(warp, *d, site.mask, &value);
+                    }
+                    _ => {
+                        let a = self.read::<u32>(warp, *a);
+                        let value = by_halves(site, *ty, |format, half| {
+                            lanes(|lane| {
+                                let bits = finish_half(format, half(a[lane]), finish);
+                                let x = format.decode(bits);
+                                finish_half(
+                                    format,
+                                    evaluate(*function, format, rounding, x),
+                                    finish,
+                                )
+                            })
+                        })?;
+                        self.write(warp, *d, site.mask, &value);
+                    }
+                }
+                Ok(())
+            }
+            Op::FloatDiv {
+                accuracy,
+                flush,
+                ty,
+                d,
+                a,
+                b,
+            } => {
+                if *ty == ScalarType::F64 {
+                    if *accuracy != Accuracy::Rounded(Rounding::NearestEven) {
+                        return Err(site.unsupported("f64 division with directed rounding"));
+                    }
+                    let (a, b) = (self.read::<u64>(warp, *a), self.read::<u64>(warp, *b));
+                    let value =
+                        lanes(|lane| (f64::from_bits(a[lane]) / f64::from_bits(b[lane])).to_bits());
+                    self.write(warp, *d, site.mask, &value);
+                    return Ok(());
+                }
+                let (a, b) = (
+                    self.read_f32(warp, *a, *flush),
+                    self.read_f32(warp, *b, *flush),
+                );
+                let finish = Finish {
+                    flush: *flush,
+                    ..Finish::default()
+                };
+                let value = lanes(|lane| {
+                    let (x, y) = (f32::from_bits(a[lane]), f32::from_bits(b[lane]));
+                    let bits = match accuracy {
+                        Accuracy::Approx
+                            if y.abs() > f32::from_bits(253 << 23) && y.is_finite() =>
+                        {
+                            // PTX ISA 9.7.3.8: a divisor beyond 2^126 gives 0, or NaN under infinity.
+                            if x.is_finite() {
+                                (0.0 * x * y.signum()).to_bits()
+                            } else {
+                                NAN_F32
+                            }
+                        }
+                        Accuracy::Approx
+                        | Accuracy::Full
+                        | Accuracy::Rounded(Rounding::NearestEven) => (x / y).to_bits(),
+                        Accuracy::Rounded(rounding) => {
+                            float::divide(Format::F32, f64::from(x), f64::from(y), *rounding)
+                        }
+                    };
+                    finish_f32(bits, finish)
+                });
+                self.write(warp, *d, site.mask, &value);
+                Ok(())
+            }
+            _ => unreachable!("dispatch sends float instructions only"),
+        }
+    }
+
+    /// `setp` on floats.
+    pub(super) fn compare_floats(&self, warp: &mut Warp, site: &Site<'_>) {
+        let Op::Setp {
+            compare,
+            combine,
+            flush,
+            ty,
+            p,
+            q,
+            a,
+            b,
+        } = &site.instruction.op
+        else {
+            unreachable!("dispatch sends setp only")
+        };
+        let by_element = |element: u32| -> u32 {
+            match ty {
+                ScalarType::F64 => {
+                    let (a, b) = (self.read::<u64>(warp, *a), self.read::<u64>(warp, *b));
+                    compare_values(*compare, &a.map(f64::from_bits), &b.map(f64::from_bits))
+                }
+                _ => match half_format(*ty) {
+                    Some((format, _)) => {
+                        let (a, b) = (self.read::<u32>(warp, *a), self.read::<u32>(warp, *b));
+                        let finish = Finish {
+                            flush: *flush,
+                            ..Finish::default()
+                        };
+                        let value = |x: u32| {
+                            format.decode(finish_half(format, x >> (16 * element) & 0xffff, finish))
+                        };
+                        compare_values(*compare, &a.map(value), &b.map(value))
+                    }
+                    None => {
+                        let (a, b) = (
+                            self.read_f32(warp, *a, *flush),
+                            self.read_f32(warp, *b, *flush),
+                        );
+                        compare_values(*compare, &a.map(f32::from_bits), &b.map(f32::from_bits))
+                    }
+                },
+            }
+        };
+        let first = by_element(0);
+        let second = match half_format(*ty) {
+            Some((_, true)) => by_element(1),
+            _ => !first,
+        };
+        self.set_comparison(warp, site.mask, (*p, *q), *combine, (first, second));
+    }
+}
+
+/// Applies `f` to the low half of each register and, for packed types, to the high half.
+fn by_halves(
+    site: &Site<'_>,
+    ty: ScalarType,
+    f: impl Fn(Format, fn(u32) -> u32) -> Lanes<u32>,
+) -> Result<Lanes<u32>, Halt> {
+    let Some((format, packed)) = half_format(ty) else {
+        return Err(site.unsupported(format!("float arithmetic on {ty}")));
+    };
+    let low = f(format, |x| x & 0xffff);
+    if !packed {
+        return Ok(low);
+    }
+    let high = f(format, |x| x >> 16);
+    Ok(lanes(|lane| low[lane] | high[lane] << 16))
+}
+
+fn binary_f32(
+    operation: FloatBinary,
+    rounding: Rounding,
+    nan: bool,
+    a: &Lanes<u32>,
+    b: &Lanes<u32>,
+) -> Lanes<u32> {
+    let f = f32::from_bits;
+    let near = rounding == Rounding::NearestEven;
+    let wide = |x: u32| f64::from(f(x));
+    match operation {
+        FloatBinary::Add if near => lanes(|lane| (f(a[lane]) + f(b[lane])).to_bits()),
+        FloatBinary::Sub if near => lanes(|lane| (f(a[lane]) - f(b[lane])).to_bits()),
+        FloatBinary::Mul if near => lanes(|lane| (f(a[lane]) * f(b[lane])).to_bits()),
+        FloatBinary::Add => {
+            lanes(|lane| float::add(Format::F32, wide(a[lane]), wide(b[lane]), rounding))
+        }
+        FloatBinary::Sub => {
+            lanes(|lane| float::add(Format::F32, wide(a[lane]), -wide(b[lane]), rounding))
+        }
+        FloatBinary::Mul => {
+            lanes(|lane| float::multiply(Format::F32, wide(a[lane]), wide(b[lane]), rounding))
+        }
+        FloatBinary::Min | FloatBinary::Max => {
+            let want_max = operation == FloatBinary::Max;
+            lanes(|lane| {
+                let values = (wide(a[lane]), wide(b[lane]));
+                extremum(values, (a[lane], b[lane]), NAN_F32, want_max, nan)
+            })
+        }
+    }
+}
+
+fn binary_f64(operation: FloatBinary, nan: bool, a: u64, b: u64) -> u64 {
+    let (x, y) = (f64::from_bits(a), f64::from_bits(b));
+    match operation {
+        FloatBinary::Add => (x + y).to_bits(),
+        FloatBinary::Sub => (x - y).to_bits(),
+        FloatBinary::Mul => (x * y).to_bits(),
+        FloatBinary::Min => extremum((x, y), (a, b), 0x7fff_ffff_ffff_ffff, false, nan),
+        FloatBinary::Max => extremum((x, y), (a, b), 0x7fff_ffff_ffff_ffff, true, nan),
+    }
+}
+
+fn binary_half(
+    format: Format,
+    operation: FloatBinary,
+    rounding: Rounding,
+    nan: bool,
+    a: u32,
+    b: u32,
+) -> u32 {
+    let (x, y) = (format.decode(a), format.decode(b));
+    match operation {
+        FloatBinary::Add => float::add(format, x, y, rounding),
+        FloatBinary::Sub => float::add(format, x, -y, rounding),
+        FloatBinary::Mul => float::multiply(format, x, y, rounding),
+        FloatBinary::Min => extremum((x, y), (a, b), NAN_HALF, false, nan),
+        FloatBinary::Max => extremum((x, y), (a, b), NAN_HALF, true, nan),
+    }
+}
+
+/// A function of one value, rounded to a format.
+fn evaluate(function: MathFunction, format: Format, rounding: Rounding, x: f64) -> u32 {
+    match function {
+        MathFunction::Ex2 => format.round(function::ex2(x), rounding),
+        MathFunction::Lg2 => format.round(function::lg2(x), rounding),
+        MathFunction::Rcp => float::divide(format, 1.0, x, rounding),
+        MathFunction::Sqrt => float::square_root(format, x, rounding),
+        MathFunction::Rsqrt => format.round(function::rsqrt(x), rounding),
+        MathFunction::Sin => format.round(function::sin(x), rounding),
+        MathFunction::Cos => format.round(function::cos(x), rounding),
+        MathFunction::Tanh => format.round(function::tanh(x), rounding),
+    }
+}
+
+fn compare_values<F: PartialOrd + Copy>(compare: Compare, a: &Lanes<F>, b: &Lanes<F>) -> u32 {
+    let mask = |f: &dyn Fn(F, F) -> bool| mask_of(&lanes(|lane| f(a[lane], b[lane])), |x| x);
+    let ordered = |f: &dyn Fn(F, F) -> bool| mask(f);
+    let unordered = || mask(&|x, y| x.partial_cmp(&y).is_none());
+    match compare {
+        Compare::Eq => ordered(&|x, y| x == y),
+        Compare::Ne => ordered(&|x, y| x < y || x > y),
+        Compare::Lt | Compare::Lo => ordered(&|x, y| x < y),
+        Compare::Le | Compare::Ls => ordered(&|x, y| x <= y),
+        Compare::Gt | Compare::Hi => ordered(&|x, y| x > y),
+        Compare::Ge | Compare::Hs => ordered(&|x, y| x >= y),
+        Compare::Equ => ordered(&|x, y| x == y) | unordered(),
+        Compare::Neu => ordered(&|x, y| x < y || x > y) | unordered(),
+        Compare::Ltu => ordered(&|x, y| x < y) | unordered(),
+        Compare::Leu => ordered(&|x, y| x <= y) | unordered(),
+        Compare::Gtu => ordered(&|x, y| x > y) | unordered(),
+        Compare::Geu => ordered(&|x, y| x >= y) | unordered(),
+        Compare::Num => !unordered(),
+        Compare::Nan => unordered(),
+    }
+}
