@@ -12,6 +12,7 @@ mod operation;
 mod parse;
 mod print;
 mod scalar;
+mod walk;
 
 pub use error::{Error, ErrorKind};
 pub use instruction::*;
@@ -21,3 +22,4 @@ pub use operation::*;
 pub use parse::parse;
 pub use print::{print, statement};
 pub use scalar::*;
+pub use walk::Use;
