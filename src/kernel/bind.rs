@@ -8,7 +8,7 @@ use super::tiles::{self, TileError, TileList};
 use crate::convert::f64_to_f32;
 use flashproof_reference::{DType, Layout, Problem, ProblemError, Tensor};
 
-/// Largest dynamic shared memory of a CTA: sm_90's, the most of the targets this tool knows.
+/// Largest dynamic shared memory of a CTA: `sm_90`'s, the most of the targets this tool knows.
 pub const SHARED_BYTES_MAX: i64 = 227 * 1024;
 
 /// Why a problem does not become a launch.
@@ -276,7 +276,7 @@ fn check_rules(manifest: &Manifest, layout: &Layout) -> Result<(), Unsupported> 
             ("block_q", layout.block_q()),
             ("block_kv", layout.block_kv()),
         ] {
-            if value % divides != 0 {
+            if !value.is_multiple_of(divides) {
                 return Err(Unsupported::Block {
                     name,
                     value,
@@ -456,4 +456,217 @@ pub(super) fn swap_rows(bytes: &[u8], [a, b, c]: [usize; 3], row_bytes: usize) -
         }
     }
     swapped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{self, BindError};
+    use flashproof_reference::{BlockPattern, Shape, Window};
+
+    const SHAPE: Shape = Shape {
+        batch: 2,
+        num_q_heads: 4,
+        num_kv_heads: 2,
+        seqlen_q: 65,
+        seqlen_kv: 70,
+        head_dim: 32,
+    };
+
+    fn tensor(extents: [usize; 4], dtype: DType) -> Tensor {
+        let count: usize = extents.iter().product();
+        Tensor::from_f32_rounded(dtype, &vec![0.5; count])
+    }
+
+    fn problem(shape: Shape, dtype: DType, layout: Layout) -> Problem {
+        let [q, k] = [shape.q_extents(), shape.kv_extents()].map(|extents| tensor(extents, dtype));
+        Problem::new(shape, q, k.clone(), k, 0.25, layout).unwrap()
+    }
+
+    fn bind(problem: &Problem) -> Result<Binding, BindError> {
+        kernel::by_name("block_sparse_sm80").unwrap().bind(problem)
+    }
+
+    #[test]
+    fn a_problem_becomes_a_launch() {
+        let layout = Layout::dense_causal(65, 70)
+            .with_window(Window {
+                left: Some(5),
+                right: None,
+            })
+            .with_sinks(99);
+        let binding = bind(&problem(SHAPE, DType::F16, layout)).unwrap();
+        assert_eq!(binding.entry, "block_sparse_sm80_d32");
+        assert_eq!(binding.grid, [2, 4, 2]);
+        assert_eq!(binding.cta, [128, 1, 1]);
+        assert_eq!(binding.shared_bytes, 20480);
+        let names: Vec<&str> = binding.buffers.iter().map(|b| b.name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["q", "k", "v", "o", "lse", "row_ptr", "col_idx", "tile_mask"]
+        );
+        assert_eq!(
+            binding.buffers[3].content,
+            Content::Uninitialised(2 * 4 * 65 * 32 * 2)
+        );
+        assert_eq!(
+            binding.buffers[4].content,
+            Content::Uninitialised(2 * 4 * 65 * 4)
+        );
+        assert!(
+            binding
+                .buffers
+                .iter()
+                .all(|b| b.writable == ["o", "lse"].contains(&b.name.as_str()))
+        );
+        let words: Vec<Arg> = binding.args[8..].iter().map(|(_, arg)| *arg).collect();
+        // Heads, lengths, one list for all, causal, window (unbounded is 65 + 70), sinks cut to the keys, scales.
+        let integers = [4, 2, 65, 70, 0, 1, 5, 135, 70].map(Arg::U32);
+        assert_eq!(words[..9], integers);
+        assert_eq!(words[9..], [Arg::F32(0.25), Arg::F32(0.360_673_76)]);
+        // The CUDA struct's size.
+        assert_eq!(binding.param_bytes(|_| 0).len(), 112);
+        let contract = binding.contract();
+        assert_eq!(contract.params.len(), binding.args.len());
+        assert_eq!(contract.grid, binding.grid);
+    }
+
+    #[test]
+    fn each_head_has_its_list_where_patterns_differ() {
+        let heads = (0..4)
+            .map(|head| BlockPattern::from_fn(2, 2, |row, column| (row + column) % 4 == head));
+        let layout = Layout::dense(65, 70).with_heads(heads.collect()).unwrap();
+        let binding = bind(&problem(SHAPE, DType::F16, layout)).unwrap();
+        assert_eq!(binding.args[12].1, Arg::U32(3));
+        let (_, row_ptr) = binding.buffer("row_ptr").unwrap();
+        let expected: [u32; 12] = [0, 1, 1, 1, 2, 3, 3, 3, 4, 4, 4, 4];
+        let bytes = expected.iter().flat_map(|x| x.to_le_bytes()).collect();
+        assert_eq!(row_ptr.content, Content::Bytes(bytes));
+    }
+
+    #[test]
+    fn what_a_kernel_does_not_do_is_unsupported_with_its_value() {
+        let unsupported = |problem: &Problem| match bind(problem).unwrap_err() {
+            BindError::Unsupported(reason) => reason.to_string(),
+            other => panic!("{other}"),
+        };
+        let dense = || Layout::dense(65, 70);
+        assert_eq!(
+            unsupported(&problem(SHAPE, DType::Bf16, dense())),
+            "dtype bf16: the kernel takes f16"
+        );
+        assert_eq!(
+            unsupported(&problem(
+                Shape {
+                    head_dim: 48,
+                    ..SHAPE
+                },
+                DType::F16,
+                dense()
+            )),
+            "head_dim = 48: the kernel takes 32, 64"
+        );
+        assert_eq!(
+            unsupported(&problem(
+                SHAPE,
+                DType::F16,
+                dense().with_global([3]).unwrap()
+            )),
+            "1 global tokens: the kernel has no such rule"
+        );
+        let blocks = dense().with_blocks(16, 24).unwrap();
+        let blocks = blocks
+            .with_heads(vec![BlockPattern::from_fn(5, 3, |_, _| true)])
+            .unwrap();
+        assert_eq!(
+            unsupported(&problem(SHAPE, DType::F16, blocks)),
+            "block_kv = 24: the kernel takes multiples of 16"
+        );
+        let mut negative = problem(SHAPE, DType::F16, dense());
+        negative.scale = -1.0;
+        assert_eq!(
+            unsupported(&negative),
+            "scale = -1e0 (0xbf800000): the kernel takes 1e-30 to 1e20"
+        );
+    }
+
+    #[test]
+    fn a_manifest_that_gives_no_launch_is_an_error_of_the_manifest() {
+        let text = include_str!("../../cuda/kernels/block_sparse_sm80.toml");
+        let error = |from: &str, to: &str| {
+            let kernel = kernel::Kernel::from_parts("mine", "", &text.replace(from, to)).unwrap();
+            let problem = problem(SHAPE, DType::F16, Layout::dense(65, 70));
+            kernel.bind(&problem).unwrap_err().to_string()
+        };
+        assert_eq!(
+            error("\"128\", \"1\", \"1\"", "\"128 / causal\", \"1\", \"1\""),
+            "cta[0] of the manifest: 128 / 0 in `128 / causal` divides by zero"
+        );
+        assert_eq!(
+            error("\"128\", \"1\", \"1\"", "\"128\", \"16\", \"1\""),
+            "cta of the manifest is 2048, but a CTA has at most 1024 threads"
+        );
+        assert_eq!(
+            error("* head_dim * 2\"", "* head_dim * 200\""),
+            "shared_bytes of the manifest is 2048000, but it must be 0 to 232448"
+        );
+        assert_eq!(
+            error("\"window_left\"", "\"0 - window_left\""),
+            "param[14].value of the manifest is -135, but it must be 0 to 4294967295"
+        );
+    }
+
+    #[test]
+    fn orders_of_axes_are_bound_and_read_back() {
+        let text = include_str!("../../cuda/kernels/block_sparse_sm80.toml");
+        let kernel =
+            kernel::Kernel::from_parts("mine", "", &text.replace("\"bhsd\"", "\"bshd\"")).unwrap();
+        let mut problem = problem(SHAPE, DType::F16, Layout::dense(65, 70));
+        let count: usize = SHAPE.q_extents().iter().product();
+        let numbers: Vec<half::f16> = (0..count)
+            .map(|i| half::f16::from_bits(u16::try_from(i % 30000).unwrap()))
+            .collect();
+        problem.q = Tensor::F16(numbers);
+        let binding = kernel.bind(&problem).unwrap();
+        let Content::Bytes(q) = &binding.buffer("q").unwrap().1.content else {
+            panic!("q has bytes");
+        };
+        // Element (batch 1, head 2, query 3, channel 4) of (batch, seqlen, heads, head_dim).
+        let at = ((65 + 3) * 4 + 2) * 32 + 4;
+        let expected = (((4 + 2) * 65 + 3) * 32 + 4) % 30000;
+        assert_eq!(u16::from_le_bytes([q[2 * at], q[2 * at + 1]]), expected);
+        // What was bound as q, read back as o, is q again; and one byte less is an error.
+        let outputs = kernel.decode(&SHAPE, DType::F16, q, None).unwrap();
+        assert_eq!(outputs.o, problem.q);
+        let error = kernel
+            .decode(&SHAPE, DType::F16, &q[1..], None)
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "buffer o has 33279 bytes, but its shape needs 33280"
+        );
+    }
+
+    #[test]
+    fn a_base_2_lse_becomes_natural() {
+        let text = include_str!("../../cuda/kernels/block_sparse_sm80.toml");
+        let kernel =
+            kernel::Kernel::from_parts("mine", "", &text.replace("\"e\"", "\"2\"")).unwrap();
+        let shape = Shape {
+            batch: 1,
+            num_q_heads: 1,
+            num_kv_heads: 1,
+            seqlen_q: 2,
+            seqlen_kv: 1,
+            head_dim: 32,
+        };
+        let lse: Vec<u8> = [1.0, f32::NEG_INFINITY]
+            .iter()
+            .flat_map(|x| x.to_le_bytes())
+            .collect();
+        let outputs = kernel
+            .decode(&shape, DType::F16, &[0; 128], Some(&lse))
+            .unwrap();
+        assert_eq!(outputs.lse, [std::f32::consts::LN_2, f32::NEG_INFINITY]);
+    }
 }

@@ -215,7 +215,7 @@ impl Manifest {
             ("method.tile_q", self.method.tile_q),
             ("method.tile_kv", self.method.tile_kv),
         ] {
-            if tile == 0 || tile % granule != 0 || tile > 1024 {
+            if tile == 0 || !tile.is_multiple_of(granule) || tile > 1024 {
                 return Err(value(
                     key,
                     tile,
@@ -246,7 +246,7 @@ impl Manifest {
                 "it lists one or more numbers from 1 to 1024",
             ));
         }
-        if requires.block_multiple == 0 || requires.block_multiple % granule != 0 {
+        if requires.block_multiple == 0 || !requires.block_multiple.is_multiple_of(granule) {
             return Err(value(
                 "requires.block_multiple",
                 requires.block_multiple,
@@ -276,7 +276,7 @@ impl Manifest {
         for (i, param) in self.params.iter().enumerate() {
             let key = format!("param[{i}].offset");
             let bytes = param.bytes();
-            if param.offset % bytes != 0 {
+            if !param.offset.is_multiple_of(bytes) {
                 return Err(value(
                     &key,
                     param.offset,

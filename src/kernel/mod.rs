@@ -2,6 +2,7 @@
 
 pub mod bind;
 pub mod binding;
+pub mod check;
 pub mod expression;
 pub mod extents;
 pub mod manifest;
@@ -13,6 +14,7 @@ pub mod tiles;
 
 pub use bind::{BindError, Unsupported, scale_log2};
 pub use binding::{Arg, Binding, Buffer, Content};
+pub use check::Mismatch;
 pub use manifest::{Manifest, ManifestError};
 pub use output::{DecodeError, Outputs};
 pub use table::{Defect, Expected, Kernel, UnknownKernel, all, by_name, defects};

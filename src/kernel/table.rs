@@ -2,9 +2,11 @@
 
 use super::bind::{self, BindError};
 use super::binding::Binding;
+use super::check::{self, Mismatch};
 use super::extents::nearest;
 use super::manifest::{Manifest, ManifestError};
 use super::output::{self, DecodeError, Outputs};
+use crate::ptx::Module;
 use flashproof_reference::{DType, Problem, Shape};
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -88,6 +90,14 @@ impl Kernel {
         lse: Option<&[u8]>,
     ) -> Result<Outputs, DecodeError> {
         output::decode(&self.manifest, shape, dtype, o, lse)
+    }
+
+    /// Whether the manifest's entries and parameters are those of the PTX, once parsed.
+    ///
+    /// # Errors
+    /// The first mismatch: the value with its bytes, and what the PTX has there.
+    pub fn check_params(&self, module: &Module) -> Result<(), Mismatch> {
+        check::check_params(&self.manifest, module)
     }
 
     fn embedded(name: String, ptx: &'static str, manifest: &str) -> Self {
@@ -297,6 +307,25 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_readme_lists_every_defect_with_its_finding() {
+        let readme = include_str!("../../cuda/README.md");
+        let (_, list) = readme.split_once("| defect | wrong | found as |").unwrap();
+        let rows: Vec<&str> = list.lines().skip(2).collect();
+        assert_eq!(rows.len(), defects().len());
+        for (row, defect) in rows.iter().zip(defects()) {
+            let found = match defect.expected {
+                Expected::Disagree => "disagree".to_owned(),
+                Expected::Findings(codes) => codes.join(", "),
+            };
+            assert!(
+                row.starts_with(&format!("| `{}` |", defect.kernel.name())),
+                "{row}"
+            );
+            assert!(row.ends_with(&format!("| {found} |")), "{row}");
         }
     }
 

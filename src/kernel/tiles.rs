@@ -74,7 +74,7 @@ pub fn lower(layout: &Layout, shape: TileShape) -> Result<TileList, TileError> {
             ("block_kv", layout.block_kv()),
         ];
         for (name, value) in blocks {
-            if value % GRANULE != 0 {
+            if !value.is_multiple_of(GRANULE) {
                 return Err(TileError::Block { name, value });
             }
         }
