@@ -154,6 +154,27 @@ impl Arithmetic {
         }
     }
 
+    /// The native backend's roundings, as `backend::native` states them: f32 throughout, two passes (so one tile and no
+    /// rescaling), weights not rounded, a logarithm in f64.
+    pub fn native(seqlen_kv: usize) -> Self {
+        Self {
+            sums: Sums::Nearest,
+            tile_kv: seqlen_kv.max(1),
+            row_sum_lanes: 16,
+            argument_difference: U,
+            argument_magnitude: U, // the product of a score with the scale
+            rescale_magnitude: false,
+            exponential: 2.0 * U,
+            weight: 0.0,
+            weight_tiny: 0.0,
+            weight_normal: 0.0,
+            division: U,
+            logarithm: power(-50),
+            lse_max: 0.0,
+            lse_result: U,
+        }
+    }
+
     /// Relative error of a sum of `count` products, in units of the sum of their magnitudes (subnormal operands raised
     /// to the smallest normal number), `chains` of them one after the other on one accumulator.
     ///

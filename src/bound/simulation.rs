@@ -1,1 +1,486 @@
+//! A right kernel, simulated: FlashAttention-2's loop on tensor cores, each approximate step off by as much as its
+//! specification allows. The bound must hold on it, and must stop holding when a term is taken out.
 
+use super::{Arithmetic, Bound, Generation, Sums};
+use crate::case::Case;
+use crate::case::values::Stream;
+use crate::convert::{f64_to_bf16, f64_to_f16, f64_to_f32};
+use crate::kernel::method::{
+    Exponential, Logarithm, LseBase, Method, Reciprocal, Rounding, ScoreScaling,
+};
+use flashproof_reference::exp::{exp, ln};
+use flashproof_reference::{Answer, DType, Layout, Problem, Shape, Tensor, attention};
+
+const TILE: usize = 64;
+
+/// What a simulated kernel is free to do.
+#[derive(Clone, Copy, Debug)]
+struct Freedom {
+    generation: Generation,
+    score: ScoreScaling,
+    /// Which errors the approximate functions make.
+    noise: Noise,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Noise {
+    /// Any sign.
+    Random(Stream),
+    /// Weights of even keys too large, of odd keys too small.
+    ByKey,
+}
+
+fn method(dtype: DType, score: ScoreScaling) -> Method {
+    Method {
+        tile_q: 64,
+        tile_kv: 64,
+        p_dtype: dtype,
+        score,
+        exponential: Exponential::Ex2ApproxFtz,
+        logarithm: Logarithm::Lg2ApproxFtz,
+        reciprocal: Reciprocal::RcpApproxFtz,
+        output_rounding: Rounding::NearestEven,
+        row_sum_lanes: 4,
+    }
+}
+
+/// Cuts toward zero to a multiple of `2^exponent`.
+fn cut(x: f64, exponent: i32) -> f64 {
+    let unit = 2.0_f64.powi(exponent);
+    (x / unit).trunc() * unit
+}
+
+/// `floor(log2 |x|)`, at least `least`.
+fn exponent(x: f64, least: i32) -> i32 {
+    let field = i32::try_from(x.to_bits() >> 52 & 0x7ff).unwrap();
+    (field - 1023).max(least)
+}
+
+/// One accumulator over all blocks.
+fn tensor_core(arithmetic: &Arithmetic, a: &[f64], b: &[f64], mut c: f64) -> f64 {
+    let Sums::TensorCore {
+        terms,
+        fraction_bits,
+        exponent_min,
+    } = arithmetic.sums
+    else {
+        panic!("tensor cores")
+    };
+    for (a, b) in a.chunks(terms).zip(b.chunks(terms)) {
+        let products = a.iter().zip(b).filter(|&(&a, &b)| a != 0.0 && b != 0.0);
+        let mut largest = if c == 0.0 {
+            i32::MIN
+        } else {
+            exponent(c, -126)
+        };
+        for (&a, &b) in products.clone() {
+            largest = largest.max(exponent(a, exponent_min) + exponent(b, exponent_min));
+        }
+        if largest == i32::MIN {
+            continue;
+        }
+        let sum: f64 = products
+            .map(|(a, b)| cut(a * b, largest - fraction_bits))
+            .sum::<f64>()
+            + cut(c, largest - fraction_bits);
+        c = if sum == 0.0 {
+            0.0
+        } else {
+            cut(sum, exponent(sum, -126) - 23)
+        };
+    }
+    c
+}
+
+fn rn(x: f64) -> f64 {
+    f64::from(f64_to_f32(x))
+}
+
+fn round(x: f64, dtype: DType) -> f64 {
+    match dtype {
+        DType::F16 => f64_to_f16(x).to_f64(),
+        DType::Bf16 => f64_to_bf16(x).to_f64(),
+        DType::F32 => rn(x),
+    }
+}
+
+/// 2^x, off by up to two units of its last place from the correctly rounded result.
+fn ex2(x: f64, noise: Noise, counter: usize) -> f64 {
+    if x == 0.0 {
+        return 1.0;
+    }
+    let right = exp(x * std::f64::consts::LN_2);
+    if right < 2.0_f64.powi(-126) {
+        return 0.0;
+    }
+    let steps = match noise {
+        Noise::Random(stream) => (stream.normal(u64::try_from(counter).unwrap()) * 2.0)
+            .round()
+            .clamp(-2.0, 2.0),
+        Noise::ByKey if counter.is_multiple_of(2) => 2.0,
+        Noise::ByKey => -2.0,
+    };
+    rn(right) + steps * 2.0_f64.powi(exponent(right, -126) - 23)
+}
+
+/// Outputs before their last rounding to 16 bits, and log-sum-exps.
+fn simulate(problem: &Problem, arithmetic: &Arithmetic, freedom: Freedom) -> Answer {
+    let shape = problem.shape;
+    let (d, dtype) = (shape.head_dim, problem.dtype());
+    let [q, k, v] = [&problem.q, &problem.k, &problem.v].map(|tensor| tensor.to_f64());
+    let scale = f64::from(problem.scale);
+    let scale_log2 = rn(scale * std::f64::consts::LOG2_E);
+    let mut answer = Answer {
+        o: Vec::new(),
+        lse: Vec::new(),
+    };
+    for row in 0..shape.row_count().unwrap() {
+        let q = &q[row * d..(row + 1) * d];
+        let q_head = row / shape.seqlen_q % shape.num_q_heads;
+        let kv = (row / shape.seqlen_q / shape.num_q_heads * shape.num_kv_heads
+            + shape.kv_head(q_head))
+            * shape.seqlen_kv;
+        let (mut o, mut max, mut sum) = (vec![0.0; d], f64::NEG_INFINITY, [0.0; 4]);
+        for tile in (0..shape.seqlen_kv).step_by(TILE) {
+            let keys: Vec<usize> = (tile..(tile + TILE).min(shape.seqlen_kv)).collect();
+            let score: Vec<f64> = keys
+                .iter()
+                .map(|&key| {
+                    let visible = problem.layout.is_visible(q_head, row % shape.seqlen_q, key);
+                    let k = &k[(kv + key) * d..(kv + key + 1) * d];
+                    if visible {
+                        tensor_core(arithmetic, q, k, 0.0)
+                    } else {
+                        f64::NEG_INFINITY
+                    }
+                })
+                .collect();
+            let before = max;
+            max = score.iter().copied().fold(max, f64::max);
+            if max == f64::NEG_INFINITY {
+                continue;
+            }
+            let weight = |score: f64, counter: usize| {
+                let argument = match freedom.score {
+                    ScoreScaling::SubtractThenScale => rn(rn(score - max) * scale_log2),
+                    ScoreScaling::Fused => rn(score * scale_log2 - rn(max * scale_log2)),
+                };
+                if score == f64::NEG_INFINITY {
+                    0.0
+                } else {
+                    ex2(argument, freedom.noise, counter)
+                }
+            };
+            let rescale = if before == f64::NEG_INFINITY {
+                0.0
+            } else if before == max {
+                1.0
+            } else {
+                weight(before, row * 7919 + tile)
+            };
+            o.iter_mut().for_each(|o| *o = rn(*o * rescale));
+            sum.iter_mut().for_each(|sum| *sum = rn(*sum * rescale));
+            let weights: Vec<f64> = score
+                .iter()
+                .zip(&keys)
+                .map(|(&score, &key)| weight(score, key))
+                .collect();
+            for (&weight, &key) in weights.iter().zip(&keys) {
+                sum[key / 2 % 4] = rn(sum[key / 2 % 4] + weight);
+            }
+            let weights: Vec<f64> = weights
+                .iter()
+                .map(|&w| {
+                    if arithmetic.weight > 0.0 {
+                        round(w, dtype)
+                    } else {
+                        w
+                    }
+                })
+                .collect();
+            for (c, o) in o.iter_mut().enumerate() {
+                let v: Vec<f64> = keys.iter().map(|&key| v[(kv + key) * d + c]).collect();
+                *o = tensor_core(arithmetic, &weights, &v, *o);
+            }
+        }
+        let sum = rn(rn(sum[0] + sum[1]) + rn(sum[2] + sum[3]));
+        let empty = max == f64::NEG_INFINITY;
+        let inverse = if empty {
+            0.0
+        } else {
+            rn(1.0 / sum) * (1.0 + 2.0_f64.powi(-23))
+        };
+        answer.o.extend(o.iter().map(|&o| rn(o * inverse)));
+        answer.lse.push(if empty {
+            max
+        } else {
+            let log2 = ln(sum).unwrap() / std::f64::consts::LN_2;
+            let log2 = log2 + 2.0_f64.powi(-22) * log2.abs().max(1.0);
+            rn(rn(max * scale) + rn(rn(log2) * rn(std::f64::consts::LN_2)))
+        });
+    }
+    answer
+}
+
+/// Observed distances over their bounds: of outputs, and of log-sum-exps.
+fn ratios(problem: &Problem, arithmetic: &Arithmetic, freedom: Freedom) -> [Vec<f64>; 2] {
+    let answer = attention(problem).unwrap();
+    let bound = Bound::of(problem, &answer, arithmetic);
+    let honest = Arithmetic::of(
+        &method(problem.dtype(), freedom.score),
+        LseBase::E,
+        freedom.generation,
+    );
+    let simulated = simulate(problem, &honest, freedom);
+    let over = |found: &[f64], expected: &[f64], bounds: &[f64]| {
+        let rows = found.iter().zip(expected).zip(bounds);
+        rows.filter(|((_, expected), _)| expected.is_finite())
+            .map(|((found, expected), bound)| {
+                assert!(bound.is_finite());
+                if found == expected {
+                    0.0
+                } else {
+                    (found - expected).abs() / bound
+                }
+            })
+            .collect()
+    };
+    [
+        over(&simulated.o, &answer.o, &bound.o),
+        over(&simulated.lse, &answer.lse, &bound.lse),
+    ]
+}
+
+fn median_and_max(mut ratios: Vec<f64>) -> (f64, f64) {
+    ratios.sort_by(f64::total_cmp);
+    (ratios[ratios.len() / 2], *ratios.last().unwrap())
+}
+
+/// The bounds as they are, and what the simulated kernel makes of them.
+fn measure(line: &str, freedom: Freedom) -> [(f64, f64); 2] {
+    let case: Case = line.parse().unwrap();
+    let problem = case.problem().unwrap();
+    let arithmetic = Arithmetic::of(
+        &method(problem.dtype(), freedom.score),
+        LseBase::E,
+        freedom.generation,
+    );
+    let measured = ratios(&problem, &arithmetic, freedom).map(median_and_max);
+    println!("{line}: o {:.3?}, lse {:.3?}", measured[0], measured[1]);
+    measured
+}
+
+const HOPPER: Freedom = Freedom {
+    generation: Generation::Hopper,
+    score: ScoreScaling::SubtractThenScale,
+    noise: Noise::ByKey,
+};
+
+#[test]
+fn no_simulated_kernel_exceeds_its_bound() {
+    let mut checked = [0_usize; 2];
+    for seed in 0..400 {
+        let stream = Stream::new(seed, 77);
+        let bytes: Vec<u8> = (0..4).flat_map(|i| stream.bits(i).to_le_bytes()).collect();
+        let mut case = Case::from_bytes("k", &bytes);
+        case.shape.batch = 1;
+        case.shape.num_q_heads = 1;
+        case.shape.num_kv_heads = 1;
+        case.shape.head_dim = if seed % 3 == 0 { 64 } else { 32 };
+        case.dtype = if seed % 2 == 0 {
+            DType::F16
+        } else {
+            DType::Bf16
+        };
+        case.shape.seqlen_q = case.shape.seqlen_q.min(12);
+        case.layout.global.clear();
+        let problem = case.problem().unwrap();
+        let score = if seed % 4 < 2 {
+            ScoreScaling::SubtractThenScale
+        } else {
+            ScoreScaling::Fused
+        };
+        let generation = if seed % 8 < 4 {
+            Generation::Ampere
+        } else {
+            Generation::Hopper
+        };
+        let noise = if seed % 5 == 0 {
+            Noise::ByKey
+        } else {
+            Noise::Random(stream)
+        };
+        let arithmetic = Arithmetic::of(&method(case.dtype, score), LseBase::E, generation);
+        let ratios = ratios(
+            &problem,
+            &arithmetic,
+            Freedom {
+                generation,
+                score,
+                noise,
+            },
+        );
+        for (checked, ratios) in checked.iter_mut().zip(ratios) {
+            *checked += ratios.len();
+            for ratio in ratios {
+                assert!(ratio <= 1.0, "{ratio} times the bound: {case}");
+            }
+        }
+    }
+    println!("{checked:?} outputs and log-sum-exps, no violation");
+    assert!(checked[0] > 50_000 && checked[1] > 1_000, "{checked:?}");
+}
+
+#[test]
+fn the_bound_is_as_tight_as_it_was() {
+    // Median and worst observed distance over the bound; the limits are what was measured, with a little room.
+    let shape = "seqlen_q=16 head_dim=64";
+    let tightness = |rest: &str| measure(&format!("kernel=k {shape} {rest}"), HOPPER)[0];
+    for (rest, median, worst) in [
+        ("seqlen_kv=512", 0.015, 0.1),
+        ("seqlen_kv=2048", 0.007, 0.03),
+        ("seqlen_kv=512 dtype=bf16", 0.015, 0.1),
+        ("seqlen_kv=512 values=peaky", 0.025, 0.2),
+        ("seqlen_kv=512 values=near_uniform", 0.008, 0.04),
+        ("seqlen_kv=512 values=growing_max", 0.035, 0.2),
+        ("seqlen_kv=512 values=cancelling", 0.005, 0.015),
+        ("seqlen_kv=512 values=tiny_v", 0.015, 0.1),
+    ] {
+        let found = tightness(rest);
+        assert!(found.0 >= median && found.1 >= worst, "{rest}: {found:?}");
+    }
+}
+
+/// One head whose rows are given, in f16, dense, with the exact scale.
+fn problem(q: &[f32], k: &[f32], v: &[f32], seqlen_q: usize, scale: f32) -> Problem {
+    let head_dim = q.len() / seqlen_q;
+    let shape = Shape {
+        batch: 1,
+        num_q_heads: 1,
+        num_kv_heads: 1,
+        seqlen_q,
+        seqlen_kv: k.len() / head_dim,
+        head_dim,
+    };
+    let [q, k, v] = [q, k, v].map(|x| Tensor::from_f32_exactly(DType::F16, x).unwrap());
+    Problem::new(
+        shape,
+        q,
+        k,
+        v,
+        scale,
+        Layout::dense(seqlen_q, shape.seqlen_kv),
+    )
+    .unwrap()
+}
+
+/// The bound holds, and fails once `cripple` has taken something out of it.
+#[track_caller]
+fn needs(problem: &Problem, real: impl Fn(&mut Arithmetic), cripple: impl Fn(&mut Arithmetic)) {
+    let mut arithmetic = Arithmetic::of(
+        &method(problem.dtype(), HOPPER.score),
+        LseBase::E,
+        HOPPER.generation,
+    );
+    real(&mut arithmetic);
+    let answer = attention(problem).unwrap();
+    let simulated = simulate(problem, &arithmetic, HOPPER);
+    let worst = |arithmetic: &Arithmetic| {
+        let bound = Bound::of(problem, &answer, arithmetic);
+        let o = simulated.o.iter().zip(&answer.o).zip(&bound.o);
+        let lse = simulated.lse.iter().zip(&answer.lse).zip(&bound.lse);
+        o.chain(lse)
+            .map(|((found, expected), bound)| (found - expected).abs() / bound)
+            .fold(0.0, f64::max)
+    };
+    let whole = worst(&arithmetic);
+    cripple(&mut arithmetic);
+    let crippled = worst(&arithmetic);
+    println!("{whole} of the bound, {crippled} of the crippled one");
+    assert!(whole <= 1.0 && crippled > 1.0, "{whole} {crippled}");
+}
+
+/// What is left (division, logarithm, row sum) is smaller than the terms it stands beside in every case we found.
+#[test]
+fn every_term_that_can_be_told_apart_is_needed() {
+    let as_it_is = |_: &mut Arithmetic| {};
+    let gaussian = "kernel=k seqlen_q=16 seqlen_kv=64"
+        .parse::<Case>()
+        .unwrap()
+        .problem()
+        .unwrap();
+    needs(&gaussian, as_it_is, |a| a.weight = 0.0);
+
+    // 2048 weights of 1.5 * 2^-24, which f16 rounds to 2^-23, beside one of 1 whose v is 0.
+    let mut k = vec![0.0; 16 * 2049];
+    k.iter_mut().skip(16).step_by(16).for_each(|k| *k = -16.234);
+    let mut v = vec![1.0; 16 * 2049];
+    v[..16].fill(0.0);
+    let k: Vec<f32> = k
+        .iter()
+        .map(|&k: &f32| half::f16::from_f32(k).to_f32())
+        .collect();
+    let mut q = vec![0.0; 16];
+    q[0] = 1.0;
+    needs(&problem(&q, &k, &v, 1, 1.0), as_it_is, |a| {
+        a.weight_tiny = 0.0
+    });
+
+    // One score: large products that cancel, so that small ones are cut.
+    let mut q = vec![1.0; 16];
+    (q[0], q[1]) = (2048.0, -2048.0);
+    let mut k = vec![f32::from(half::f16::from_f32(0.000_06)); 16];
+    (k[0], k[1]) = (1.0, 1.0);
+    let v = vec![1.0; 16];
+    needs(&problem(&q, &k, &v, 1, 1.0), as_it_is, |a| {
+        a.sums = Sums::TensorCore {
+            terms: 16,
+            fraction_bits: 50,
+            exponent_min: -14,
+        };
+    });
+
+    // The same with subnormal operands of q, whose exponent counts as -14.
+    let smallest = 1.0 / 16_777_216.0;
+    let mut q = vec![smallest; 16];
+    q[1] = -smallest;
+    let mut k = vec![0.875; 16];
+    (k[0], k[1]) = (32768.0, 32768.0);
+    needs(&problem(&q, &k, &v, 1, 1024.0), as_it_is, |a| {
+        a.sums = Sums::TensorCore {
+            terms: 16,
+            fraction_bits: 25,
+            exponent_min: -24,
+        };
+    });
+
+    // The exponential: weights near 1/2 of alternating errors under values of alternating signs, with exact arguments
+    // (scale * log2(e) = 1), exact weights of P and a single block.
+    let mut k = vec![0.0; 16 * 16];
+    k.iter_mut()
+        .skip(16)
+        .step_by(16)
+        .for_each(|k| *k = -0.984_375);
+    let mut v: Vec<f32> = (0..256_u16)
+        .map(|i| if i / 16 % 2 == 0 { 1.0 } else { -1.0 })
+        .collect();
+    v[..16].fill(0.0);
+    v[240..].fill(0.0);
+    let mut q = vec![0.0; 16];
+    q[0] = 1.0;
+    let exact_but_for_ex2 = |a: &mut Arithmetic| {
+        a.sums = Sums::TensorCore {
+            terms: 16,
+            fraction_bits: 50,
+            exponent_min: -14,
+        };
+        a.tile_kv = 16;
+        a.weight = 0.0;
+        a.argument_difference = 0.0;
+    };
+    needs(
+        &problem(&q, &k, &v, 1, std::f32::consts::LN_2),
+        exact_but_for_ex2,
+        |a| a.exponential = 0.0,
+    );
+}

@@ -126,9 +126,9 @@ impl FromStr for Case {
         if kernel.is_empty()
             || !kernel
                 .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte))
         {
-            let limit = "a kernel's name is letters, digits and underscores".to_owned();
+            let limit = "a kernel's name is letters, digits, underscores and dots".to_owned();
             return Err(CaseError::value("kernel", &kernel, limit));
         }
         let default = Self::smallest(kernel);
