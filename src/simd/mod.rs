@@ -1,1 +1,3 @@
-//! Skeleton.
+//! SIMD loops behind safe functions.
+
+pub mod matmul;

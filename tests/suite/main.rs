@@ -5,3 +5,5 @@ mod ptx;
 mod study;
 mod tensor_core;
 mod tidy;
+mod encoder;
+mod tiny_model;
