@@ -8,8 +8,22 @@ use crate::encoder::weights::LayerNorm;
 // erf(z) = z P(z^2) / Q(z^2) for |z| <= 3.92, fitted for the least absolute error (1.7e-8 in exact arithmetic; 3.5e-7 as
 // evaluated here in f32). Beyond, erf is taken as erf(3.92) = 1 - 3e-8, which rounds to 1.
 const ERF_LIMIT: f32 = 3.92;
-const ERF_P: [u32; 6] = [0x3f90_6eb9, 0x3e45_551a, 0x3d59_4de9, 0x3b7d_5909, 0x3996_ae5f, 0x3608_900b];
-const ERF_Q: [u32; 6] = [0x3f80_0000, 0x3f01_0da1, 0x3deb_a51d, 0x3c78_8052, 0x3a9b_a451, 0x381f_abde];
+const ERF_P: [u32; 6] = [
+    0x3f90_6eb9,
+    0x3e45_551a,
+    0x3d59_4de9,
+    0x3b7d_5909,
+    0x3996_ae5f,
+    0x3608_900b,
+];
+const ERF_Q: [u32; 6] = [
+    0x3f80_0000,
+    0x3f01_0da1,
+    0x3deb_a51d,
+    0x3c78_8052,
+    0x3a9b_a451,
+    0x381f_abde,
+];
 
 /// `x Phi(x) = x / 2 (1 + erf(x / sqrt 2))` in place, the exact ("erf") GELU of BERT.
 ///
@@ -109,8 +123,11 @@ mod tests {
                 let x = (f32::from(step) + offset) / 2_500.0;
                 let mut value = [x];
                 gelu(&mut value);
-                let expected = 0.5 * f64::from(x) * (1.0 + erf_series(f64::from(x) / std::f64::consts::SQRT_2));
-                worst = worst.max((f64::from(value[0]) - expected).abs() / f64::from(x.abs()).max(1.0));
+                let expected = 0.5
+                    * f64::from(x)
+                    * (1.0 + erf_series(f64::from(x) / std::f64::consts::SQRT_2));
+                worst =
+                    worst.max((f64::from(value[0]) - expected).abs() / f64::from(x.abs()).max(1.0));
             }
         }
         assert!(worst <= 4e-7, "error {worst:e}");
@@ -122,7 +139,10 @@ mod tests {
         let mut values = [f32::NAN, 1e30, f32::INFINITY, 0.0];
         gelu(&mut values);
         assert!(values[0].is_nan());
-        assert_eq!(values[1..].iter().map(|v| v.to_bits()).collect::<Vec<_>>(), [1e30_f32, f32::INFINITY, 0.0].map(f32::to_bits));
+        assert_eq!(
+            values[1..].iter().map(|v| v.to_bits()).collect::<Vec<_>>(),
+            [1e30_f32, f32::INFINITY, 0.0].map(f32::to_bits)
+        );
     }
 
     #[test]
@@ -132,6 +152,9 @@ mod tests {
         add_and_normalise(&mut row, &[0.5; 6], &norm);
         let mean = row.iter().sum::<f32>() / 6.0;
         let variance = row.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / 6.0;
-        assert!((mean - 0.25).abs() < 1e-6 && (variance - 1.0).abs() < 1e-6, "{row:?}");
+        assert!(
+            (mean - 0.25).abs() < 1e-6 && (variance - 1.0).abs() < 1e-6,
+            "{row:?}"
+        );
     }
 }

@@ -102,7 +102,11 @@ impl Architecture {
             ("type_vocab", self.type_vocab),
         ] {
             if value == 0 {
-                return Err(LoadError::Field { field, value: "0".to_owned(), limit: "at least 1".to_owned() });
+                return Err(LoadError::Field {
+                    field,
+                    value: "0".to_owned(),
+                    limit: "at least 1".to_owned(),
+                });
             }
         }
         if !self.hidden.is_multiple_of(self.heads) {
@@ -152,8 +156,14 @@ mod tests {
 
     #[test]
     fn position_schemes() {
-        assert_eq!(small(Positions::FromZero).position_rows(&[0, 5, 1, 2]), [0, 1, 2, 3]);
-        assert_eq!(small(Positions::AfterPad { pad: 1 }).position_rows(&[0, 5, 1, 2]), [2, 3, 1, 4]);
+        assert_eq!(
+            small(Positions::FromZero).position_rows(&[0, 5, 1, 2]),
+            [0, 1, 2, 3]
+        );
+        assert_eq!(
+            small(Positions::AfterPad { pad: 1 }).position_rows(&[0, 5, 1, 2]),
+            [2, 3, 1, 4]
+        );
         assert_eq!(small(Positions::FromZero).max_tokens(), 12);
         assert_eq!(small(Positions::AfterPad { pad: 1 }).max_tokens(), 10);
         assert_eq!(small(Positions::AfterPad { pad: u32::MAX }).max_tokens(), 0);
@@ -161,11 +171,30 @@ mod tests {
 
     #[test]
     fn wrong_extents_are_named() {
-        let wrong = Architecture { heads: 3, ..small(Positions::FromZero) };
-        assert_eq!(wrong.checked().unwrap_err().to_string(), "heads = 3, expected a divisor of hidden = 8");
-        let wrong = Architecture { ffn: 0, ..small(Positions::FromZero) };
-        assert_eq!(wrong.checked().unwrap_err().to_string(), "ffn = 0, expected at least 1");
-        assert!(Architecture { ln_eps: f32::NAN, ..small(Positions::FromZero) }.checked().is_err());
+        let wrong = Architecture {
+            heads: 3,
+            ..small(Positions::FromZero)
+        };
+        assert_eq!(
+            wrong.checked().unwrap_err().to_string(),
+            "heads = 3, expected a divisor of hidden = 8"
+        );
+        let wrong = Architecture {
+            ffn: 0,
+            ..small(Positions::FromZero)
+        };
+        assert_eq!(
+            wrong.checked().unwrap_err().to_string(),
+            "ffn = 0, expected at least 1"
+        );
+        assert!(
+            Architecture {
+                ln_eps: f32::NAN,
+                ..small(Positions::FromZero)
+            }
+            .checked()
+            .is_err()
+        );
         assert!(small(Positions::AfterPad { pad: 11 }).checked().is_err());
     }
 }

@@ -126,13 +126,20 @@ impl ArmPlan {
 
     /// The arm of a layer: the only one, or the one at its place.
     pub(crate) fn arm(&self, layer: usize) -> &Arm {
-        if self.arms.len() == 1 { &self.arms[0] } else { &self.arms[layer] }
+        if self.arms.len() == 1 {
+            &self.arms[0]
+        } else {
+            &self.arms[layer]
+        }
     }
 
     /// Refuses a plan that does not fit an encoder of `layers` layers.
     pub(crate) fn check(&self, layers: usize) -> Result<(), ArmError> {
         if self.arms.len() != 1 && self.arms.len() != layers {
-            return Err(ArmError::Layers { layers, found: self.arms.len() });
+            return Err(ArmError::Layers {
+                layers,
+                found: self.arms.len(),
+            });
         }
         self.arms.iter().try_for_each(Arm::check)
     }
@@ -155,11 +162,16 @@ impl Arm {
     pub fn check(&self) -> Result<(), ArmError> {
         let density = self.target_density();
         if !(density > 0.0 && density <= 1.0) {
-            return Err(ArmError::Density { arm: self.to_string(), density });
+            return Err(ArmError::Density {
+                arm: self.to_string(),
+                density,
+            });
         }
         match *self {
             Self::BlockTopK { block: 0, .. } | Self::RandomBlocks { block: 0, .. } => {
-                Err(ArmError::Block { arm: self.to_string() })
+                Err(ArmError::Block {
+                    arm: self.to_string(),
+                })
             }
             Self::Dense
             | Self::Window { .. }
@@ -178,7 +190,10 @@ impl Arm {
     pub fn select(&self, layer: usize, inputs: &NativeInputs<'_>) -> Result<Selection, ArmError> {
         let (n, heads) = (inputs.shape.seqlen_q, inputs.shape.num_q_heads);
         match *self {
-            Self::Dense => Ok(Selection { layout: Layout::dense(n, n), density: 1.0 }),
+            Self::Dense => Ok(Selection {
+                layout: Layout::dense(n, n),
+                density: 1.0,
+            }),
             Self::Window { density } => windowed(n, density, Extra::None),
             Self::WindowSink { density } => windowed(n, density, Extra::Sink),
             Self::WindowGlobal { density } => windowed(n, density, Extra::Global),
@@ -192,11 +207,17 @@ impl Arm {
                     .collect();
                 grid.selection(patterns)
             }
-            Self::RandomBlocks { density, block, seed } => {
+            Self::RandomBlocks {
+                density,
+                block,
+                seed,
+            } => {
                 let grid = Grid { n, block };
                 let patterns = (0..heads)
                     .map(|head| {
-                        grid.pattern(density, |row| shuffled(seed, [layer, head, row], grid.blocks()))
+                        grid.pattern(density, |row| {
+                            shuffled(seed, [layer, head, row], grid.blocks())
+                        })
                     })
                     .collect();
                 grid.selection(patterns)
@@ -229,16 +250,28 @@ fn windowed(n: usize, density: f64, extra: Extra) -> Result<Selection, ArmError>
         usize_to_f64(window + shown) / all
     };
     // The share grows with the reach, so the nearest is found at the first one that reaches the target, or before it.
-    let above = (0..n).find(|reach| share(*reach) >= density).unwrap_or(n.saturating_sub(1));
+    let above = (0..n)
+        .find(|reach| share(*reach) >= density)
+        .unwrap_or(n.saturating_sub(1));
     let below = above.saturating_sub(1);
-    let reach = if density - share(below) <= share(above) - density { below } else { above };
-    let window = Window { left: Some(reach), right: Some(reach) };
+    let reach = if density - share(below) <= share(above) - density {
+        below
+    } else {
+        above
+    };
+    let window = Window {
+        left: Some(reach),
+        right: Some(reach),
+    };
     let layout = match extra {
         Extra::None => Layout::sliding_window(n, n, window),
         Extra::Sink => Layout::window_with_sinks(n, n, window, 1),
         Extra::Global => Layout::longformer(n, n, reach, [0])?,
     };
-    Ok(Selection { layout, density: share(reach) })
+    Ok(Selection {
+        layout,
+        density: share(reach),
+    })
 }
 
 /// Square blocks over the pairs of a text; the last ones may be ragged.
@@ -261,7 +294,10 @@ impl Grid {
     /// Takes blocks in the order of `ranked(row)`, at least one a row, while the pairs taken so far stay nearest to the
     /// share `density` of the pairs of all rows so far: what one row rounds off, the next ones make good.
     fn pattern(self, density: f64, mut ranked: impl FnMut(usize) -> Vec<usize>) -> BlockPattern {
-        let mut pattern = BlockPattern { row_ptr: vec![0], col_idx: Vec::new() };
+        let mut pattern = BlockPattern {
+            row_ptr: vec![0],
+            col_idx: Vec::new(),
+        };
         let (mut taken, mut queries) = (0.0, 0);
         for row in 0..self.blocks() {
             queries += self.width(row);
@@ -286,10 +322,18 @@ impl Grid {
         let pairs: usize = patterns
             .iter()
             .flat_map(|pattern| (0..self.blocks()).map(move |row| (row, pattern.row(row))))
-            .map(|(row, columns)| self.width(row) * columns.iter().map(|column| self.width(*column)).sum::<usize>())
+            .map(|(row, columns)| {
+                self.width(row)
+                    * columns
+                        .iter()
+                        .map(|column| self.width(*column))
+                        .sum::<usize>()
+            })
             .sum();
         let density = usize_to_f64(pairs) / usize_to_f64(patterns.len() * self.n * self.n);
-        let layout = Layout::dense(self.n, self.n).with_blocks(self.block, self.block)?.with_heads(patterns)?;
+        let layout = Layout::dense(self.n, self.n)
+            .with_blocks(self.block, self.block)?
+            .with_heads(patterns)?;
         Ok(Selection { layout, density })
     }
 }
@@ -308,7 +352,9 @@ struct BlockScores<'a> {
 impl<'a> BlockScores<'a> {
     fn new(inputs: &NativeInputs<'a>, head: usize, grid: Grid) -> Self {
         let head_dim = inputs.shape.head_dim;
-        let of_head = |values: &'a [f32], head: usize| &values[head * grid.n * head_dim..(head + 1) * grid.n * head_dim];
+        let of_head = |values: &'a [f32], head: usize| {
+            &values[head * grid.n * head_dim..(head + 1) * grid.n * head_dim]
+        };
         let kv_head = head / (inputs.shape.num_q_heads / inputs.shape.num_kv_heads);
         Self {
             grid,
@@ -331,7 +377,9 @@ impl<'a> BlockScores<'a> {
         let mut maxima = vec![f32::NEG_INFINITY; self.grid.blocks()];
         for line in scores.chunks_exact(n) {
             for (maximum, keys) in maxima.iter_mut().zip(line.chunks(block)) {
-                *maximum = keys.iter().fold(*maximum, |maximum, score| maximum.max(*score));
+                *maximum = keys
+                    .iter()
+                    .fold(*maximum, |maximum, score| maximum.max(*score));
             }
         }
         let mut order: Vec<usize> = (0..maxima.len()).collect();
@@ -343,7 +391,10 @@ impl<'a> BlockScores<'a> {
 /// Every block column in an order fixed by the seed and the place.
 fn shuffled(seed: u64, place: [usize; 3], columns: usize) -> Vec<usize> {
     let seed = place.into_iter().fold(seed, |seed, part| {
-        random::bits(seed, u64::try_from(part).expect("a usize has at most 64 bits"))
+        random::bits(
+            seed,
+            u64::try_from(part).expect("a usize has at most 64 bits"),
+        )
     });
     let mut draws = Draws::from_seed(seed);
     let mut order: Vec<usize> = (0..columns).collect();
@@ -361,8 +412,16 @@ impl fmt::Display for Arm {
             Self::WindowSink { density } => write!(f, "window-sink:{density}"),
             Self::WindowGlobal { density } => write!(f, "window-global:{density}"),
             Self::BlockTopK { density, block } => write!(f, "block-topk:{density}:{block}"),
-            Self::RandomBlocks { density, block, seed: 0 } => write!(f, "random-blocks:{density}:{block}"),
-            Self::RandomBlocks { density, block, seed } => write!(f, "random-blocks:{density}:{block}:{seed}"),
+            Self::RandomBlocks {
+                density,
+                block,
+                seed: 0,
+            } => write!(f, "random-blocks:{density}:{block}"),
+            Self::RandomBlocks {
+                density,
+                block,
+                seed,
+            } => write!(f, "random-blocks:{density}:{block}:{seed}"),
         }
     }
 }
@@ -371,27 +430,55 @@ impl FromStr for Arm {
     type Err = ArmError;
 
     fn from_str(text: &str) -> Result<Self, ArmError> {
-        let refused = |reason: String| ArmError::Text { text: text.to_owned(), reason };
+        let refused = |reason: String| ArmError::Text {
+            text: text.to_owned(),
+            reason,
+        };
         let parts: Vec<&str> = text.split(':').collect();
-        let density =
-            |part: &str| part.parse().map_err(|error| refused(format!("density {part:?} is not a number ({error})")));
+        let density = |part: &str| {
+            part.parse()
+                .map_err(|error| refused(format!("density {part:?} is not a number ({error})")))
+        };
         let block = |part: &str| {
-            part.parse().map_err(|error| refused(format!("block {part:?} is not a number of tokens ({error})")))
+            part.parse().map_err(|error| {
+                refused(format!(
+                    "block {part:?} is not a number of tokens ({error})"
+                ))
+            })
         };
         let arm = match parts[..] {
             ["dense"] => Self::Dense,
-            ["window", d] => Self::Window { density: density(d)? },
-            ["window-sink", d] => Self::WindowSink { density: density(d)? },
-            ["window-global", d] => Self::WindowGlobal { density: density(d)? },
-            ["block-topk", d, b] => Self::BlockTopK { density: density(d)?, block: block(b)? },
-            ["random-blocks", d, b] => Self::RandomBlocks { density: density(d)?, block: block(b)?, seed: 0 },
+            ["window", d] => Self::Window {
+                density: density(d)?,
+            },
+            ["window-sink", d] => Self::WindowSink {
+                density: density(d)?,
+            },
+            ["window-global", d] => Self::WindowGlobal {
+                density: density(d)?,
+            },
+            ["block-topk", d, b] => Self::BlockTopK {
+                density: density(d)?,
+                block: block(b)?,
+            },
+            ["random-blocks", d, b] => Self::RandomBlocks {
+                density: density(d)?,
+                block: block(b)?,
+                seed: 0,
+            },
             ["random-blocks", d, b, s] => Self::RandomBlocks {
                 density: density(d)?,
                 block: block(b)?,
-                seed: s.parse().map_err(|error| refused(format!("seed {s:?} is not a number ({error})")))?,
+                seed: s
+                    .parse()
+                    .map_err(|error| refused(format!("seed {s:?} is not a number ({error})")))?,
             },
             // Any other split is a name that no arm has, or too many or too few numbers after one.
-            _ => return Err(refused("no arm has this name with this many numbers".to_owned())),
+            _ => {
+                return Err(refused(
+                    "no arm has this name with this many numbers".to_owned(),
+                ));
+            }
         };
         arm.check()?;
         Ok(arm)
@@ -407,17 +494,38 @@ mod tests {
     /// Values in [-1, 1), fixed by the seed.
     fn values(seed: u64, count: usize) -> Vec<f32> {
         let mut draws = Draws::from_seed(seed);
-        (0..count).map(|_| f32::from(u16::try_from(draws.below(65_536)).unwrap()) / 32_768.0 - 1.0).collect()
+        (0..count)
+            .map(|_| f32::from(u16::try_from(draws.below(65_536)).unwrap()) / 32_768.0 - 1.0)
+            .collect()
     }
 
     const HEADS: usize = 2;
     const HEAD_DIM: usize = 4;
 
     fn select(arm: &Arm, n: usize, seed: u64, layer: usize) -> Selection {
-        let (q, k) = (values(seed, HEADS * n * HEAD_DIM), values(!seed, HEADS * n * HEAD_DIM));
-        let shape =
-            Shape { batch: 1, num_q_heads: HEADS, num_kv_heads: HEADS, seqlen_q: n, seqlen_kv: n, head_dim: HEAD_DIM };
-        arm.select(layer, &NativeInputs { q: &q, k: &k, v: &k, shape, scale: 0.5 }).unwrap()
+        let (q, k) = (
+            values(seed, HEADS * n * HEAD_DIM),
+            values(!seed, HEADS * n * HEAD_DIM),
+        );
+        let shape = Shape {
+            batch: 1,
+            num_q_heads: HEADS,
+            num_kv_heads: HEADS,
+            seqlen_q: n,
+            seqlen_kv: n,
+            head_dim: HEAD_DIM,
+        };
+        arm.select(
+            layer,
+            &NativeInputs {
+                q: &q,
+                k: &k,
+                v: &k,
+                shape,
+                scale: 0.5,
+            },
+        )
+        .unwrap()
     }
 
     /// Density by counting, from the definition of visibility.
@@ -436,7 +544,11 @@ mod tests {
             Arm::WindowSink { density },
             Arm::WindowGlobal { density },
             Arm::BlockTopK { density, block },
-            Arm::RandomBlocks { density, block, seed },
+            Arm::RandomBlocks {
+                density,
+                block,
+                seed,
+            },
         ]
     }
 
@@ -517,15 +629,35 @@ mod tests {
     #[test]
     fn window_counts_by_hand() {
         // Of 4 x 4 pairs a reach of 1 shows 10; token 0 as sink 2 more, as global token 4 more.
-        for (arm, expected) in [("window:0.6", 10.0), ("window-sink:0.75", 12.0), ("window-global:0.87", 14.0)] {
+        for (arm, expected) in [
+            ("window:0.6", 10.0),
+            ("window-sink:0.75", 12.0),
+            ("window-global:0.87", 14.0),
+        ] {
             let selection = select(&arm.parse().unwrap(), 4, 0, 0);
-            assert!((selection.density - expected / 16.0).abs() < 1e-12, "{arm}: {}", selection.density);
+            assert!(
+                (selection.density - expected / 16.0).abs() < 1e-12,
+                "{arm}: {}",
+                selection.density
+            );
         }
     }
 
     #[test]
     fn random_blocks_differ_by_seed_layer_and_head_and_repeat() {
-        let layout = |seed, layer| select(&Arm::RandomBlocks { density: 0.3, block: 4, seed }, 64, 1, layer).layout;
+        let layout = |seed, layer| {
+            select(
+                &Arm::RandomBlocks {
+                    density: 0.3,
+                    block: 4,
+                    seed,
+                },
+                64,
+                1,
+                layer,
+            )
+            .layout
+        };
         assert_eq!(layout(5, 2), layout(5, 2));
         assert_ne!(layout(5, 2), layout(6, 2));
         assert_ne!(layout(5, 2), layout(5, 3));
@@ -548,7 +680,10 @@ mod tests {
             assert!(error.contains(part), "{text}: {error}");
         }
         let plan = ArmPlan::per_layer(vec![Arm::Dense; 3]);
-        assert_eq!(plan.check(12).unwrap_err().to_string(), "3 arms for an encoder of 12 layers; give one, or one a layer");
+        assert_eq!(
+            plan.check(12).unwrap_err().to_string(),
+            "3 arms for an encoder of 12 layers; give one, or one a layer"
+        );
         assert!(plan.check(3).is_ok() && ArmPlan::uniform(Arm::Dense).check(12).is_ok());
     }
 }

@@ -52,7 +52,10 @@ impl<'a> E5s1<'a> {
         let mut reader = Reader { bytes, offset: 0 };
         let magic = bytes.get(..MAGIC.len()).unwrap_or(bytes);
         if magic != MAGIC {
-            return Err(LoadError::Magic { found: magic.to_vec(), expected: MAGIC });
+            return Err(LoadError::Magic {
+                found: magic.to_vec(),
+                expected: MAGIC,
+            });
         }
         reader.offset = MAGIC.len();
         let version = u32::from_le_bytes(reader.array("the version")?);
@@ -74,16 +77,28 @@ impl<'a> E5s1<'a> {
         .checked()?;
         let quant = reader.count("quantisation block")?;
         if quant != QUANT_WEIGHTS {
-            return Err(field("quantisation block", quant, format!("{QUANT_WEIGHTS}")));
+            return Err(field(
+                "quantisation block",
+                quant,
+                format!("{QUANT_WEIGHTS}"),
+            ));
         }
         let pieces = read_pieces(&mut reader, architecture.vocab)?;
         let tensors = read_tensors(&mut reader)?;
-        Ok(Self { architecture, pieces, tensors })
+        Ok(Self {
+            architecture,
+            pieces,
+            tensors,
+        })
     }
 }
 
 fn field(field: &'static str, value: impl ToString, limit: String) -> LoadError {
-    LoadError::Field { field, value: value.to_string(), limit }
+    LoadError::Field {
+        field,
+        value: value.to_string(),
+        limit,
+    }
 }
 
 /// Reads in order, and refuses to read past the end.
@@ -100,7 +115,10 @@ impl<'a> Reader<'a> {
     }
 
     fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N], LoadError> {
-        Ok(self.take(what, N)?.try_into().expect("take gives exactly N bytes"))
+        Ok(self
+            .take(what, N)?
+            .try_into()
+            .expect("take gives exactly N bytes"))
     }
 
     /// A count stored as i32.
@@ -117,13 +135,21 @@ impl<'a> Reader<'a> {
 }
 
 /// `count` bytes at `offset`, or the error that says how many are missing.
-fn slice<'a>(bytes: &'a [u8], what: &str, offset: usize, count: usize) -> Result<&'a [u8], LoadError> {
-    offset.checked_add(count).and_then(|end| bytes.get(offset..end)).ok_or_else(|| LoadError::Truncated {
-        what: what.to_owned(),
-        offset: wide(offset),
-        need: wide(count),
-        length: bytes.len(),
-    })
+fn slice<'a>(
+    bytes: &'a [u8],
+    what: &str,
+    offset: usize,
+    count: usize,
+) -> Result<&'a [u8], LoadError> {
+    offset
+        .checked_add(count)
+        .and_then(|end| bytes.get(offset..end))
+        .ok_or_else(|| LoadError::Truncated {
+            what: what.to_owned(),
+            offset: wide(offset),
+            need: wide(count),
+            length: bytes.len(),
+        })
 }
 
 fn wide(value: usize) -> u64 {
@@ -147,8 +173,15 @@ fn read_pieces(reader: &mut Reader<'_>, vocab: usize) -> Result<Pieces, LoadErro
         }
         u32::try_from(id).map_err(|_| field(name, id, format!("at most {}", u32::MAX)))
     };
-    let (bos, eos, pad, unk) = (special("bos")?, special("eos")?, special("pad")?, special("unk")?);
-    let blob_bytes = index(u64::from_le_bytes(reader.array("the length of the piece text")?));
+    let (bos, eos, pad, unk) = (
+        special("bos")?,
+        special("eos")?,
+        special("pad")?,
+        special("unk")?,
+    );
+    let blob_bytes = index(u64::from_le_bytes(
+        reader.array("the length of the piece text")?,
+    ));
     let offsets = reader.words("the piece offsets", count.saturating_add(1))?;
     let scores = reader.words("the piece scores", count)?;
     let blob = reader.take("the piece text", blob_bytes)?;
@@ -157,10 +190,19 @@ fn read_pieces(reader: &mut Reader<'_>, vocab: usize) -> Result<Pieces, LoadErro
     for (piece, score) in offsets.windows(2).zip(scores) {
         let (start, end) = (bound(piece[0]), bound(piece[1]));
         let text = blob.get(start..end).ok_or_else(|| {
-            field("piece offsets", format!("{start}..{end}"), format!("ascending within {} bytes", blob.len()))
+            field(
+                "piece offsets",
+                format!("{start}..{end}"),
+                format!("ascending within {} bytes", blob.len()),
+            )
         })?;
-        let text = std::str::from_utf8(text)
-            .map_err(|error| field("piece text", format!("{text:02x?}"), format!("UTF-8 ({error})")))?;
+        let text = std::str::from_utf8(text).map_err(|error| {
+            field(
+                "piece text",
+                format!("{text:02x?}"),
+                format!("UTF-8 ({error})"),
+            )
+        })?;
         let score = f32::from_le_bytes(*score);
         if !score.is_finite() {
             return Err(field("piece score", score, "a finite number".to_owned()));
@@ -168,7 +210,14 @@ fn read_pieces(reader: &mut Reader<'_>, vocab: usize) -> Result<Pieces, LoadErro
         pieces.push((text.to_owned(), f64::from(score)));
     }
     let normaliser = read_normaliser(reader)?;
-    Ok(Pieces { pieces, bos, eos, pad, unk, normaliser })
+    Ok(Pieces {
+        pieces,
+        bos,
+        eos,
+        pad,
+        unk,
+        normaliser,
+    })
 }
 
 fn read_normaliser(reader: &mut Reader<'_>) -> Result<Normaliser, LoadError> {
@@ -177,23 +226,38 @@ fn read_normaliser(reader: &mut Reader<'_>) -> Result<Normaliser, LoadError> {
     let start = reader.offset;
     let bytes = reader.take("the normaliser", index(u64::from(length)))?;
     // Errors of the entries speak of places in the file.
-    let mut entries = Reader { bytes: &reader.bytes[..start + bytes.len()], offset: start };
+    let mut entries = Reader {
+        bytes: &reader.bytes[..start + bytes.len()],
+        offset: start,
+    };
     let mut normaliser = Normaliser::default();
     for _ in 0..count {
         let from = character(&mut entries)?;
         let [replacements] = entries.array("a normaliser entry")?;
-        let to = (0..replacements).map(|_| character(&mut entries)).collect::<Result<String, _>>()?;
+        let to = (0..replacements)
+            .map(|_| character(&mut entries))
+            .collect::<Result<String, _>>()?;
         normaliser.replacements.insert(from, to);
     }
     if entries.offset != reader.offset {
-        return Err(field("normaliser bytes", length, format!("the {} of its entries", entries.offset - start)));
+        return Err(field(
+            "normaliser bytes",
+            length,
+            format!("the {} of its entries", entries.offset - start),
+        ));
     }
     Ok(normaliser)
 }
 
 fn character(reader: &mut Reader<'_>) -> Result<char, LoadError> {
     let code = u32::from_le_bytes(reader.array("a normaliser code point")?);
-    char::from_u32(code).ok_or_else(|| field("normaliser code point", format!("{code:#x}"), "a Unicode scalar".to_owned()))
+    char::from_u32(code).ok_or_else(|| {
+        field(
+            "normaliser code point",
+            format!("{code:#x}"),
+            "a Unicode scalar".to_owned(),
+        )
+    })
 }
 
 fn read_tensors<'a>(reader: &mut Reader<'a>) -> Result<HashMap<String, Tensor<'a>>, LoadError> {
@@ -202,15 +266,25 @@ fn read_tensors<'a>(reader: &mut Reader<'a>) -> Result<HashMap<String, Tensor<'a
     for _ in 0..count {
         let length = u16::from_le_bytes(reader.array("a tensor name's length")?);
         let name = reader.take("a tensor name", usize::from(length))?;
-        let name = std::str::from_utf8(name)
-            .map_err(|error| field("tensor name", format!("{name:02x?}"), format!("UTF-8 ({error})")))?;
+        let name = std::str::from_utf8(name).map_err(|error| {
+            field(
+                "tensor name",
+                format!("{name:02x?}"),
+                format!("UTF-8 ({error})"),
+            )
+        })?;
         let [dtype] = reader.array("a tensor's dtype")?;
-        let elements = index(u64::from(u32::from_le_bytes(reader.array("a tensor's element count")?)));
+        let elements = index(u64::from(u32::from_le_bytes(
+            reader.array("a tensor's element count")?,
+        )));
         let offset = index(u64::from_le_bytes(reader.array("a tensor's offset")?));
         let stored = index(u64::from_le_bytes(reader.array("a tensor's byte count")?));
         let (format, need) = match dtype {
             0 => (Format::F32, elements.saturating_mul(4)),
-            1 => (Format::Q4, elements.div_ceil(QUANT_WEIGHTS).saturating_mul(QUANT_BYTES)),
+            1 => (
+                Format::Q4,
+                elements.div_ceil(QUANT_WEIGHTS).saturating_mul(QUANT_BYTES),
+            ),
             // Any other number is a format that this reader does not know.
             other => {
                 return Err(TensorError::Dtype {
@@ -222,10 +296,24 @@ fn read_tensors<'a>(reader: &mut Reader<'a>) -> Result<HashMap<String, Tensor<'a
             }
         };
         if stored != need {
-            return Err(field("tensor bytes", format!("{stored} of {name}"), format!("{need} for its {elements} elements")));
+            return Err(field(
+                "tensor bytes",
+                format!("{stored} of {name}"),
+                format!("{need} for its {elements} elements"),
+            ));
         }
         let bytes = slice(reader.bytes, name, offset, need)?;
-        if tensors.insert(name.to_owned(), Tensor { format, elements, bytes }).is_some() {
+        if tensors
+            .insert(
+                name.to_owned(),
+                Tensor {
+                    format,
+                    elements,
+                    bytes,
+                },
+            )
+            .is_some()
+        {
             return Err(field("tensor name", name, "each name once".to_owned()));
         }
     }
@@ -236,14 +324,33 @@ impl Source for E5s1<'_> {
     fn values(&self, part: Part, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
         let name = name(part);
         let Some(tensor) = self.tensors.get(&name) else {
-            return Err(TensorError::Missing { tensor: name, count: self.tensors.len() }.into());
+            return Err(TensorError::Missing {
+                tensor: name,
+                count: self.tensors.len(),
+            }
+            .into());
         };
-        if shape.iter().try_fold(1, |product: usize, extent| product.checked_mul(*extent)) != Some(tensor.elements) {
+        if shape
+            .iter()
+            .try_fold(1, |product: usize, extent| product.checked_mul(*extent))
+            != Some(tensor.elements)
+        {
             let (expected, found) = (shape.to_vec(), vec![tensor.elements]);
-            return Err(TensorError::Shape { tensor: name, expected, found }.into());
+            return Err(TensorError::Shape {
+                tensor: name,
+                expected,
+                found,
+            }
+            .into());
         }
         Ok(match tensor.format {
-            Format::F32 => tensor.bytes.as_chunks().0.iter().map(|word| f32::from_le_bytes(*word)).collect(),
+            Format::F32 => tensor
+                .bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|word| f32::from_le_bytes(*word))
+                .collect(),
             Format::Q4 => dequantised(tensor),
         })
     }
@@ -256,7 +363,9 @@ impl Source for E5s1<'_> {
 fn dequantised(tensor: &Tensor<'_>) -> Vec<f32> {
     let mut values = Vec::with_capacity(tensor.bytes.len() / QUANT_BYTES * QUANT_WEIGHTS);
     for block in tensor.bytes.as_chunks::<QUANT_BYTES>().0 {
-        let (scale, nibbles) = block.split_first_chunk().expect("a block is longer than its scale");
+        let (scale, nibbles) = block
+            .split_first_chunk()
+            .expect("a block is longer than its scale");
         let scale = f16::from_le_bytes(*scale).to_f32();
         let value = |nibble: u8| (f32::from(nibble) - 8.0) * scale;
         values.extend(nibbles.iter().map(|byte| value(byte & 0xf)));
@@ -301,7 +410,11 @@ mod tests {
     fn nibbles_are_in_the_order_of_the_format() {
         let mut bytes = f16::from_f32(0.5).to_le_bytes().to_vec();
         bytes.extend((0..16_u8).map(|k| k | ((15 - k) << 4)));
-        let tensor = Tensor { format: Format::Q4, elements: 31, bytes: &bytes };
+        let tensor = Tensor {
+            format: Format::Q4,
+            elements: 31,
+            bytes: &bytes,
+        };
         let values = dequantised(&tensor);
         assert_eq!(values.len(), 31);
         let expected: Vec<f32> = (0..31_u8)
@@ -317,9 +430,17 @@ mod tests {
         bytes.extend([1, 0]);
         assert_eq!(
             E5s1::parse(&bytes).unwrap_err(),
-            LoadError::Truncated { what: "hidden".to_owned(), offset: 8, need: 4, length: 10 }
+            LoadError::Truncated {
+                what: "hidden".to_owned(),
+                offset: 8,
+                need: 4,
+                length: 10
+            }
         );
-        assert!(matches!(E5s1::parse(b"GGUF...."), Err(LoadError::Magic { .. })));
+        assert!(matches!(
+            E5s1::parse(b"GGUF...."),
+            Err(LoadError::Magic { .. })
+        ));
         assert!(matches!(E5s1::parse(b""), Err(LoadError::Magic { .. })));
     }
 }

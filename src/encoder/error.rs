@@ -8,7 +8,9 @@ use crate::format::TensorError;
 #[non_exhaustive]
 pub enum LoadError {
     /// The file does not start as a model file does.
-    #[error("not an E5S1 model file: it starts with {found:02x?}, expected {expected:02x?} (\"E5S1\")")]
+    #[error(
+        "not an E5S1 model file: it starts with {found:02x?}, expected {expected:02x?} (\"E5S1\")"
+    )]
     Magic {
         /// Its first bytes.
         found: Vec<u8>,
@@ -83,7 +85,9 @@ pub enum EncoderError {
         sequence: usize,
     },
     /// A sequence is longer than the position embedding reaches.
-    #[error("sequence {sequence} has {tokens} tokens, but the encoder reads {limit} at most; cut it with Encoder::cut")]
+    #[error(
+        "sequence {sequence} has {tokens} tokens, but the encoder reads {limit} at most; cut it with Encoder::cut"
+    )]
     TooLong {
         /// Its place in the batch.
         sequence: usize,
@@ -93,7 +97,9 @@ pub enum EncoderError {
         limit: usize,
     },
     /// A token id has no row in the token embedding.
-    #[error("token {token} at place {place} of sequence {sequence} is not below the vocabulary's {vocab}")]
+    #[error(
+        "token {token} at place {place} of sequence {sequence} is not below the vocabulary's {vocab}"
+    )]
     UnknownToken {
         /// The sequence's place in the batch.
         sequence: usize,

@@ -60,11 +60,26 @@ pub(crate) fn forward(
         let arm = plan.arm(index);
         let attend = |backend: &mut dyn AttentionBackend, text: Text<'_>| {
             let sequence = text.sequence;
-            attend(architecture, arm, Site { sequence, layer: index }, text, backend)
+            attend(
+                architecture,
+                arm,
+                Site {
+                    sequence,
+                    layer: index,
+                },
+                text,
+                backend,
+            )
         };
         let realised: Vec<f64> = match &mut backend {
-            Some(backend) => texts.into_iter().map(|text| attend(*backend, text)).collect::<Result<_, _>>()?,
-            None => texts.into_par_iter().map(|text| attend(&mut Native, text)).collect::<Result<_, _>>()?,
+            Some(backend) => texts
+                .into_iter()
+                .map(|text| attend(*backend, text))
+                .collect::<Result<_, _>>()?,
+            None => texts
+                .into_par_iter()
+                .map(|text| attend(&mut Native, text))
+                .collect::<Result<_, _>>()?,
         };
         for (total, realised) in density.iter_mut().zip(realised) {
             *total += realised;
@@ -93,17 +108,23 @@ pub(crate) fn forward(
             pooled(states, hidden, architecture.pooling)
         })
         .collect();
-    Ok(Embedded { vectors, realised_density: density })
+    Ok(Embedded {
+        vectors,
+        realised_density: density,
+    })
 }
 
 /// Word + type + position embedding of every token, normalised (tokens, hidden).
 fn embeddings(architecture: &Architecture, weights: &Weights, sequences: &[Vec<u32>]) -> Vec<f32> {
     let hidden = architecture.hidden;
-    let row = |table: &[f32], index: usize| -> Vec<f32> { table[index * hidden..(index + 1) * hidden].to_vec() };
+    let row = |table: &[f32], index: usize| -> Vec<f32> {
+        table[index * hidden..(index + 1) * hidden].to_vec()
+    };
     let mut x = Vec::with_capacity(sequences.iter().map(Vec::len).sum::<usize>() * hidden);
     for tokens in sequences {
         for (token, position) in tokens.iter().zip(architecture.position_rows(tokens)) {
-            let token = usize::try_from(*token).expect("a checked token is a row of the token embedding");
+            let token =
+                usize::try_from(*token).expect("a checked token is a row of the token embedding");
             let mut state = row(&weights.word, token);
             for (value, addend) in state.iter_mut().zip(&weights.token_type) {
                 *value += addend;
@@ -139,7 +160,11 @@ fn split<'a>(
         qkv = after;
         let (out, after) = std::mem::take(&mut attended).split_at_mut(length * hidden);
         attended = after;
-        texts.push(Text { sequence, qkv: of_text, attended: out });
+        texts.push(Text {
+            sequence,
+            qkv: of_text,
+            attended: out,
+        });
     }
     texts
 }
@@ -152,7 +177,11 @@ fn attend(
     text: Text<'_>,
     backend: &mut dyn AttentionBackend,
 ) -> Result<f64, EncoderError> {
-    let (hidden, heads, head_dim) = (architecture.hidden, architecture.heads, architecture.head_dim());
+    let (hidden, heads, head_dim) = (
+        architecture.hidden,
+        architecture.heads,
+        architecture.head_dim(),
+    );
     let tokens = text.attended.len() / hidden;
     let by_head = |which: usize| {
         let mut out = Vec::with_capacity(tokens * hidden);
@@ -174,16 +203,28 @@ fn attend(
         head_dim,
     };
     let scale = f64_to_f32(usize_to_f64(head_dim).sqrt().recip());
-    let inputs = NativeInputs { q: &q, k: &k, v: &v, shape, scale };
+    let inputs = NativeInputs {
+        q: &q,
+        k: &k,
+        v: &v,
+        shape,
+        scale,
+    };
     let selection = arm.select(site.layer, &inputs)?;
     let mut o = vec![0.0; tokens * hidden];
-    backend.attention(site, &inputs, &selection.layout, &mut o).map_err(|source| EncoderError::Attention {
-        sequence: site.sequence,
-        layer: site.layer,
-        source,
-    })?;
+    backend
+        .attention(site, &inputs, &selection.layout, &mut o)
+        .map_err(|source| EncoderError::Attention {
+            sequence: site.sequence,
+            layer: site.layer,
+            source,
+        })?;
     for (head, of_head) in o.chunks_exact(tokens * head_dim).enumerate() {
-        for (row, values) in text.attended.chunks_exact_mut(hidden).zip(of_head.chunks_exact(head_dim)) {
+        for (row, values) in text
+            .attended
+            .chunks_exact_mut(hidden)
+            .zip(of_head.chunks_exact(head_dim))
+        {
             row[head * head_dim..(head + 1) * head_dim].copy_from_slice(values);
         }
     }
@@ -247,7 +288,9 @@ fn pooled(states: &[f32], hidden: usize, pooling: Pooling) -> Vec<f32> {
                 }
             }
             let tokens = usize_to_f64(states.len() / hidden);
-            sums.into_iter().map(|sum| f64_to_f32(sum / tokens)).collect()
+            sums.into_iter()
+                .map(|sum| f64_to_f32(sum / tokens))
+                .collect()
         }
     };
     normalise_length(&mut vector);

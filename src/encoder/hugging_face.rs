@@ -33,17 +33,29 @@ fn absolute() -> String {
 
 /// The architecture that `config.json` states. The padding token is the tokenizer's where it names one: the
 /// configuration of multilingual-e5-small has 0, which is `<s>`.
-pub(crate) fn architecture(config: &[u8], tokenizer: &Tokenizer) -> Result<Architecture, LoadError> {
-    let config: Config =
-        serde_json::from_slice(config).map_err(|error| LoadError::Config { reason: error.to_string() })?;
+pub(crate) fn architecture(
+    config: &[u8],
+    tokenizer: &Tokenizer,
+) -> Result<Architecture, LoadError> {
+    let config: Config = serde_json::from_slice(config).map_err(|error| LoadError::Config {
+        reason: error.to_string(),
+    })?;
     let only = |field, value: &str, limit: &str| {
         if value == limit {
             return Ok(());
         }
-        Err(LoadError::Field { field, value: format!("{value:?}"), limit: format!("{limit:?}") })
+        Err(LoadError::Field {
+            field,
+            value: format!("{value:?}"),
+            limit: format!("{limit:?}"),
+        })
     };
     only("hidden_act", &config.hidden_act, "gelu")?;
-    only("position_embedding_type", &config.position_embedding_type, "absolute")?;
+    only(
+        "position_embedding_type",
+        &config.position_embedding_type,
+        "absolute",
+    )?;
     let positions = match config.model_type.as_str() {
         "bert" => Positions::FromZero,
         "xlm-roberta" | "roberta" => Positions::AfterPad {
@@ -90,7 +102,10 @@ impl<'a> Checkpoint<'a> {
         let prefix = ["", "bert.", "roberta."]
             .into_iter()
             .find(|prefix| tensors.contains(&format!("{prefix}{word}")))
-            .ok_or_else(|| TensorError::Missing { tensor: word, count: tensors.count() })?;
+            .ok_or_else(|| TensorError::Missing {
+                tensor: word,
+                count: tensors.count(),
+            })?;
         Ok(Self { tensors, prefix })
     }
 }

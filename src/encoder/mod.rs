@@ -59,7 +59,9 @@ pub struct Encoder {
 impl fmt::Debug for Encoder {
     /// The architecture alone: the weights would fill a book.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Encoder").field("architecture", &self.architecture).finish_non_exhaustive()
+        f.debug_struct("Encoder")
+            .field("architecture", &self.architecture)
+            .finish_non_exhaustive()
     }
 }
 
@@ -73,15 +75,27 @@ impl Encoder {
             Some(json) => Tokenizer::from_json(json)?,
             None => Tokenizer::from_pieces(file.pieces)?,
         };
-        Ok(Self { architecture, weights, tokenizer })
+        Ok(Self {
+            architecture,
+            weights,
+            tokenizer,
+        })
     }
 
     /// Loads the `config.json`, `model.safetensors` and `tokenizer.json` of a `BertModel` or `XLMRobertaModel`.
-    pub fn from_hugging_face(config: &[u8], model: &[u8], tokenizer: &[u8]) -> Result<Self, LoadError> {
+    pub fn from_hugging_face(
+        config: &[u8],
+        model: &[u8],
+        tokenizer: &[u8],
+    ) -> Result<Self, LoadError> {
         let tokenizer = Tokenizer::from_json(tokenizer)?;
         let architecture = hugging_face::architecture(config, &tokenizer)?;
         let weights = Weights::read(&architecture, &hugging_face::Checkpoint::parse(model)?)?;
-        Ok(Self { architecture, weights, tokenizer })
+        Ok(Self {
+            architecture,
+            weights,
+            tokenizer,
+        })
     }
 
     /// The same encoder with another pooling: BGE-M3 takes the first token's state, which its `config.json` does not say.
@@ -132,7 +146,13 @@ impl Encoder {
         backend: &mut dyn AttentionBackend,
     ) -> Result<Embedded, EncoderError> {
         self.check(sequences, plan)?;
-        forward::forward(&self.architecture, &self.weights, sequences, plan, Some(backend))
+        forward::forward(
+            &self.architecture,
+            &self.weights,
+            sequences,
+            plan,
+            Some(backend),
+        )
     }
 
     fn check(&self, sequences: &[Vec<u32>], plan: &ArmPlan) -> Result<(), EncoderError> {
@@ -143,11 +163,20 @@ impl Encoder {
                 return Err(EncoderError::Empty { sequence });
             }
             if tokens.len() > limit {
-                return Err(EncoderError::TooLong { sequence, tokens: tokens.len(), limit });
+                return Err(EncoderError::TooLong {
+                    sequence,
+                    tokens: tokens.len(),
+                    limit,
+                });
             }
             let known = |token: &u32| usize::try_from(*token).is_ok_and(|row| row < vocab);
             if let Some(place) = tokens.iter().position(|token| !known(token)) {
-                return Err(EncoderError::UnknownToken { sequence, place, token: tokens[place], vocab });
+                return Err(EncoderError::UnknownToken {
+                    sequence,
+                    place,
+                    token: tokens[place],
+                    vocab,
+                });
             }
         }
         Ok(())

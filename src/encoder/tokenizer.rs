@@ -40,25 +40,45 @@ type PieceTokenizer = TokenizerImpl<Unigram, Normaliser, Metaspace, RobertaProce
 #[derive(Debug)]
 enum Kind {
     Json(Box<tokenizers::Tokenizer>),
-    Pieces { tokenizer: Box<PieceTokenizer>, bos: u32, eos: u32 },
+    Pieces {
+        tokenizer: Box<PieceTokenizer>,
+        bos: u32,
+        eos: u32,
+    },
 }
 
 impl Tokenizer {
     /// Reads a `tokenizer.json`. Truncation and padding that the file asks for are switched off: they are the caller's.
     pub fn from_json(bytes: &[u8]) -> Result<Self, LoadError> {
-        let refused = |error: tokenizers::Error| LoadError::Tokenizer { reason: format!("tokenizer.json: {error}") };
+        let refused = |error: tokenizers::Error| LoadError::Tokenizer {
+            reason: format!("tokenizer.json: {error}"),
+        };
         let mut tokenizer = tokenizers::Tokenizer::from_bytes(bytes).map_err(refused)?;
         tokenizer.with_truncation(None).map_err(refused)?;
         tokenizer.with_padding(None);
-        let pad = ["<pad>", "[PAD]"].iter().find_map(|name| tokenizer.token_to_id(name));
-        Ok(Self { kind: Kind::Json(Box::new(tokenizer)), pad })
+        let pad = ["<pad>", "[PAD]"]
+            .iter()
+            .find_map(|name| tokenizer.token_to_id(name));
+        Ok(Self {
+            kind: Kind::Json(Box::new(tokenizer)),
+            pad,
+        })
     }
 
     /// Builds the tokenizer of a Unigram vocabulary: normalise, put U+2581 for spaces and before the text, split before
     /// each U+2581, take the most probable pieces, and enclose in `<s>` and `</s>`.
     pub(crate) fn from_pieces(pieces: Pieces) -> Result<Self, LoadError> {
-        let refused = |error: tokenizers::Error| LoadError::Tokenizer { reason: error.to_string() };
-        let Pieces { pieces, bos, eos, pad, unk, normaliser } = pieces;
+        let refused = |error: tokenizers::Error| LoadError::Tokenizer {
+            reason: error.to_string(),
+        };
+        let Pieces {
+            pieces,
+            bos,
+            eos,
+            pad,
+            unk,
+            normaliser,
+        } = pieces;
         let unk_place = usize::try_from(unk).ok();
         let special: Vec<AddedToken> = [bos, pad, eos, unk]
             .into_iter()
@@ -68,10 +88,19 @@ impl Tokenizer {
             .collect();
         let model = Unigram::from(pieces, unk_place, false).map_err(refused)?;
         let mut tokenizer = PieceTokenizer::new(model);
-        tokenizer.with_normalizer(Some(normaliser)).map_err(refused)?;
+        tokenizer
+            .with_normalizer(Some(normaliser))
+            .map_err(refused)?;
         tokenizer.with_pre_tokenizer(Some(Metaspace::default()));
         tokenizer.add_special_tokens(special).map_err(refused)?;
-        Ok(Self { kind: Kind::Pieces { tokenizer: Box::new(tokenizer), bos, eos }, pad: Some(pad) })
+        Ok(Self {
+            kind: Kind::Pieces {
+                tokenizer: Box::new(tokenizer),
+                bos,
+                eos,
+            },
+            pad: Some(pad),
+        })
     }
 
     /// The padding token's id, where the tokenizer has one.
@@ -81,10 +110,20 @@ impl Tokenizer {
 
     /// The ids of a text, with the special tokens around it, however long.
     pub fn tokens(&self, text: &str) -> Result<Vec<u32>, EncoderError> {
-        let refused = |error: tokenizers::Error| EncoderError::Tokenizer { reason: error.to_string() };
+        let refused = |error: tokenizers::Error| EncoderError::Tokenizer {
+            reason: error.to_string(),
+        };
         match &self.kind {
-            Kind::Json(tokenizer) => Ok(tokenizer.encode_fast(text, true).map_err(refused)?.get_ids().to_vec()),
-            Kind::Pieces { tokenizer, bos, eos } => {
+            Kind::Json(tokenizer) => Ok(tokenizer
+                .encode_fast(text, true)
+                .map_err(refused)?
+                .get_ids()
+                .to_vec()),
+            Kind::Pieces {
+                tokenizer,
+                bos,
+                eos,
+            } => {
                 let encoding = tokenizer.encode_fast(text, false).map_err(refused)?;
                 Ok([&[*bos], encoding.get_ids(), &[*eos]].concat())
             }
@@ -129,9 +168,15 @@ mod tests {
 
     fn normalised(text: &str) -> String {
         let normaliser = Normaliser {
-            replacements: [('\t', " "), ('\u{ad}', ""), ('½', "1⁄2"), ('A', "A"), ('\u{3000}', " ")]
-                .map(|(from, to)| (from, to.to_owned()))
-                .into(),
+            replacements: [
+                ('\t', " "),
+                ('\u{ad}', ""),
+                ('½', "1⁄2"),
+                ('A', "A"),
+                ('\u{3000}', " "),
+            ]
+            .map(|(from, to)| (from, to.to_owned()))
+            .into(),
         };
         let mut string = NormalizedString::from(text);
         tokenizers::Normalizer::normalize(&normaliser, &mut string).unwrap();
@@ -155,9 +200,15 @@ mod tests {
 
     #[test]
     fn pieces_make_the_most_probable_split() {
-        let pieces = ["<s>", "<pad>", "</s>", "<unk>", "▁a", "b", "▁ab", "c", "<mask>"];
+        let pieces = [
+            "<s>", "<pad>", "</s>", "<unk>", "▁a", "b", "▁ab", "c", "<mask>",
+        ];
         let tokenizer = Tokenizer::from_pieces(Pieces {
-            pieces: pieces.iter().enumerate().map(|(id, text)| ((*text).to_owned(), if id < 4 { 0.0 } else { -2.0 })).collect(),
+            pieces: pieces
+                .iter()
+                .enumerate()
+                .map(|(id, text)| ((*text).to_owned(), if id < 4 { 0.0 } else { -2.0 }))
+                .collect(),
             bos: 0,
             eos: 2,
             pad: 1,
@@ -176,6 +227,9 @@ mod tests {
 
     #[test]
     fn a_broken_file_is_an_error() {
-        assert!(matches!(Tokenizer::from_json(b"{\"version\": "), Err(LoadError::Tokenizer { .. })));
+        assert!(matches!(
+            Tokenizer::from_json(b"{\"version\": "),
+            Err(LoadError::Tokenizer { .. })
+        ));
     }
 }

@@ -27,7 +27,12 @@ pub(crate) struct LayerNorm {
 impl LayerNorm {
     pub(crate) fn new(weight: Vec<f32>, bias: Vec<f32>, eps: f32) -> Self {
         let reciprocal_length = convert::f64_to_f32(convert::usize_to_f64(weight.len()).recip());
-        Self { weight, bias, eps, reciprocal_length }
+        Self {
+            weight,
+            bias,
+            eps,
+            reciprocal_length,
+        }
     }
 }
 
@@ -98,17 +103,30 @@ pub(crate) trait Source {
         let values = self.values(part, shape)?;
         match values.iter().position(|value| !value.is_finite()) {
             None => Ok(values),
-            Some(element) => {
-                Err(LoadError::NotFinite { tensor: self.name(part), element, value: values[element].to_string() })
-            }
+            Some(element) => Err(LoadError::NotFinite {
+                tensor: self.name(part),
+                element,
+                value: values[element].to_string(),
+            }),
         }
     }
 }
 
 impl Weights {
     /// Reads every weight of `architecture` from `source`, checking its shape.
-    pub(crate) fn read(architecture: &Architecture, source: &impl Source) -> Result<Self, LoadError> {
-        let Architecture { hidden, layers, ffn, vocab, max_positions, type_vocab, .. } = *architecture;
+    pub(crate) fn read(
+        architecture: &Architecture,
+        source: &impl Source,
+    ) -> Result<Self, LoadError> {
+        let Architecture {
+            hidden,
+            layers,
+            ffn,
+            vocab,
+            max_positions,
+            type_vocab,
+            ..
+        } = *architecture;
         let mut token_type = source.finite(Part::TokenType, &[type_vocab, hidden])?;
         token_type.truncate(hidden);
         let eps = architecture.ln_eps;
@@ -137,36 +155,59 @@ struct LayerReader<'a, S> {
 
 impl<S: Source> LayerReader<'_, S> {
     /// Affine maps with the same inputs side by side.
-    fn linear(&self, parts: &[LayerPart], inputs: usize, outputs_each: usize) -> Result<Linear, LoadError> {
+    fn linear(
+        &self,
+        parts: &[LayerPart],
+        inputs: usize,
+        outputs_each: usize,
+    ) -> Result<Linear, LoadError> {
         let outputs = parts.len() * outputs_each;
         let mut weight = vec![0.0; inputs * outputs];
         let mut bias = Vec::with_capacity(outputs);
         for (place, part) in parts.iter().enumerate() {
-            let stored =
-                self.source.finite(Part::Layer(self.index, *part, Field::Weight), &[outputs_each, inputs])?;
+            let stored = self.source.finite(
+                Part::Layer(self.index, *part, Field::Weight),
+                &[outputs_each, inputs],
+            )?;
             for (row, values) in stored.chunks_exact(inputs).enumerate() {
                 let column = place * outputs_each + row;
                 for (input, value) in values.iter().enumerate() {
                     weight[input * outputs + column] = *value;
                 }
             }
-            bias.extend(self.source.finite(Part::Layer(self.index, *part, Field::Bias), &[outputs_each])?);
+            bias.extend(
+                self.source
+                    .finite(Part::Layer(self.index, *part, Field::Bias), &[outputs_each])?,
+            );
         }
-        Ok(Linear { weight, bias, inputs, outputs })
+        Ok(Linear {
+            weight,
+            bias,
+            inputs,
+            outputs,
+        })
     }
 
     fn norm(&self, part: LayerPart, hidden: usize) -> Result<LayerNorm, LoadError> {
         Ok(LayerNorm::new(
-            self.source.finite(Part::Layer(self.index, part, Field::Weight), &[hidden])?,
-            self.source.finite(Part::Layer(self.index, part, Field::Bias), &[hidden])?,
+            self.source
+                .finite(Part::Layer(self.index, part, Field::Weight), &[hidden])?,
+            self.source
+                .finite(Part::Layer(self.index, part, Field::Bias), &[hidden])?,
             self.eps,
         ))
     }
 }
 
 impl Layer {
-    fn read(reader: &LayerReader<'_, impl Source>, hidden: usize, ffn: usize) -> Result<Self, LoadError> {
-        use LayerPart::{AttentionNorm, AttentionOutput, FfnIn, FfnOut, Key, OutputNorm, Query, Value};
+    fn read(
+        reader: &LayerReader<'_, impl Source>,
+        hidden: usize,
+        ffn: usize,
+    ) -> Result<Self, LoadError> {
+        use LayerPart::{
+            AttentionNorm, AttentionOutput, FfnIn, FfnOut, Key, OutputNorm, Query, Value,
+        };
         Ok(Self {
             qkv: reader.linear(&[Query, Key, Value], hidden, hidden)?,
             attention_output: reader.linear(&[AttentionOutput], hidden, hidden)?,

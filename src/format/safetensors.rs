@@ -14,7 +14,9 @@ pub struct SafeTensors<'a> {
 #[non_exhaustive]
 pub enum TensorError {
     /// The file as a whole does not parse.
-    #[error("not a safetensors file of {bytes} bytes: {reason}; download it again if it was cut short")]
+    #[error(
+        "not a safetensors file of {bytes} bytes: {reason}; download it again if it was cut short"
+    )]
     Malformed {
         /// Length of the file.
         bytes: usize,
@@ -54,8 +56,12 @@ pub enum TensorError {
 impl<'a> SafeTensors<'a> {
     /// Reads the header and checks every extent against the length of the file.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, TensorError> {
-        let tensors = safetensors::SafeTensors::deserialize(bytes)
-            .map_err(|error| TensorError::Malformed { bytes: bytes.len(), reason: error.to_string() })?;
+        let tensors = safetensors::SafeTensors::deserialize(bytes).map_err(|error| {
+            TensorError::Malformed {
+                bytes: bytes.len(),
+                reason: error.to_string(),
+            }
+        })?;
         Ok(Self { tensors })
     }
 
@@ -74,7 +80,10 @@ impl<'a> SafeTensors<'a> {
         let tensor = self
             .tensors
             .tensor(name)
-            .map_err(|_| TensorError::Missing { tensor: name.to_owned(), count: self.tensors.len() })?;
+            .map_err(|_| TensorError::Missing {
+                tensor: name.to_owned(),
+                count: self.tensors.len(),
+            })?;
         if tensor.shape() != shape {
             return Err(TensorError::Shape {
                 tensor: name.to_owned(),
@@ -91,14 +100,23 @@ impl<'a> SafeTensors<'a> {
             Ok(words(data, |bytes| bf16::from_le_bytes(bytes).to_f32()))
         } else {
             let found = format!("{dtype:?}");
-            Err(TensorError::Dtype { tensor: name.to_owned(), expected: "F32, F16 or BF16", found })
+            Err(TensorError::Dtype {
+                tensor: name.to_owned(),
+                expected: "F32, F16 or BF16",
+                found,
+            })
         }
     }
 }
 
 /// Little-endian words of `N` bytes, each through `value`.
 fn words<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-    bytes.as_chunks::<N>().0.iter().map(|word| value(*word)).collect()
+    bytes
+        .as_chunks::<N>()
+        .0
+        .iter()
+        .map(|word| value(*word))
+        .collect()
 }
 
 #[cfg(test)]
@@ -115,11 +133,20 @@ mod tests {
     fn formats_widen_exactly() {
         let values = [1.5_f32, -0.0, 1024.0];
         let f32s: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let f16s: Vec<u8> = values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect();
-        let bf16s: Vec<u8> = values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect();
+        let f16s: Vec<u8> = values
+            .iter()
+            .flat_map(|v| f16::from_f32(*v).to_le_bytes())
+            .collect();
+        let bf16s: Vec<u8> = values
+            .iter()
+            .flat_map(|v| bf16::from_f32(*v).to_le_bytes())
+            .collect();
         for (dtype, data) in [(Dtype::F32, f32s), (Dtype::F16, f16s), (Dtype::BF16, bf16s)] {
             let bytes = file(dtype, vec![3], &data);
-            let read = SafeTensors::parse(&bytes).unwrap().values("w", &[3]).unwrap();
+            let read = SafeTensors::parse(&bytes)
+                .unwrap()
+                .values("w", &[3])
+                .unwrap();
             assert_eq!(read.map_bits(), values.to_vec().map_bits(), "{dtype:?}");
         }
     }
@@ -147,7 +174,11 @@ mod tests {
         );
         let bytes = file(Dtype::I64, vec![1], &[0; 8]);
         assert_eq!(
-            SafeTensors::parse(&bytes).unwrap().values("w", &[1]).unwrap_err().to_string(),
+            SafeTensors::parse(&bytes)
+                .unwrap()
+                .values("w", &[1])
+                .unwrap_err()
+                .to_string(),
             "tensor w has dtype I64, expected F32, F16 or BF16"
         );
     }

@@ -3,7 +3,10 @@
 //! The crate picks the widest vector unit of the machine at run time. Every output element is accumulated over the
 //! inner extent in ascending order with fused multiply-adds, so that it does not depend on the other rows or columns of
 //! the product; its last bits may differ between machines.
-#![expect(unsafe_code, reason = "gemm::gemm takes raw pointers; every extent is checked against its slice here")]
+#![expect(
+    unsafe_code,
+    reason = "gemm::gemm takes raw pointers; every extent is checked against its slice here"
+)]
 
 /// A matrix seen in a slice: element (r, c) is `data[r * row_stride + c * column_stride]`.
 #[derive(Clone, Copy, Debug)]
@@ -21,9 +24,21 @@ impl<'a> View<'a> {
     /// # Panics
     /// If the slice is shorter than the matrix.
     pub fn row_major(data: &'a [f32], rows: usize, columns: usize) -> Self {
-        let elements = rows.checked_mul(columns).expect("extents of a matrix in memory");
-        assert!(data.len() >= elements, "{rows} x {columns} needs {elements} elements, found {}", data.len());
-        Self { data, rows, columns, row_stride: columns, column_stride: 1 }
+        let elements = rows
+            .checked_mul(columns)
+            .expect("extents of a matrix in memory");
+        assert!(
+            data.len() >= elements,
+            "{rows} x {columns} needs {elements} elements, found {}",
+            data.len()
+        );
+        Self {
+            data,
+            rows,
+            columns,
+            row_stride: columns,
+            column_stride: 1,
+        }
     }
 
     /// The same elements with rows and columns exchanged.
@@ -44,11 +59,16 @@ impl<'a> View<'a> {
 /// If the inner extents differ or `out` is not exactly as long as the product.
 pub fn matmul(lhs: View<'_>, rhs: View<'_>, out: &mut [f32]) {
     assert_eq!(lhs.columns, rhs.rows, "inner extents of a matrix product");
-    assert_eq!(Some(out.len()), lhs.rows.checked_mul(rhs.columns), "elements of a matrix product");
+    assert_eq!(
+        Some(out.len()),
+        lhs.rows.checked_mul(rhs.columns),
+        "elements of a matrix product"
+    );
     if out.is_empty() {
         return;
     }
-    let stride = |stride: usize| isize::try_from(stride).expect("a stride is below the length of a slice");
+    let stride =
+        |stride: usize| isize::try_from(stride).expect("a stride is below the length of a slice");
     // SAFETY: a `View` is only made by `row_major`, which checks that rows * columns elements lie in its slice, and by
     // `transposed`, which keeps the set of elements; `out` holds exactly rows * columns elements and, being a unique
     // borrow, overlaps neither input.
@@ -121,6 +141,10 @@ mod tests {
     #[test]
     #[should_panic(expected = "inner extents")]
     fn inner_extents_must_agree() {
-        matmul(View::row_major(&[1.0; 6], 2, 3), View::row_major(&[1.0; 4], 2, 2), &mut [0.0; 4]);
+        matmul(
+            View::row_major(&[1.0; 6], 2, 3),
+            View::row_major(&[1.0; 4], 2, 2),
+            &mut [0.0; 4],
+        );
     }
 }

@@ -18,8 +18,9 @@ pub(crate) const MAX_POSITIONS: usize = 90;
 pub(crate) const TYPE_VOCAB: usize = 2;
 pub(crate) const LN_EPS: f32 = 1e-5;
 /// Vocabulary: special tokens, U+2581 and letters. One row of the embedding has no piece, as in the real model.
-pub(crate) const PIECES: [&str; 14] =
-    ["<s>", "<pad>", "</s>", "<unk>", "▁", "a", "b", "c", "▁ab", "ca", "query", ":", "▁ü", "<mask>"];
+pub(crate) const PIECES: [&str; 14] = [
+    "<s>", "<pad>", "</s>", "<unk>", "▁", "a", "b", "c", "▁ab", "ca", "query", ":", "▁ü", "<mask>",
+];
 pub(crate) const VOCAB: usize = PIECES.len() + 1;
 const PAD: usize = 1;
 
@@ -59,12 +60,22 @@ impl TinyModel {
             let units = (0..count).map(|_| below(16) - 8).collect();
             // With 1 added a weight has to stay within eight bits, so its scale is a power of two.
             let finest = if offset > 0.0 { 1 } else { 8 };
-            let scales =
-                (0..count.div_ceil(32)).map(|_| f32::from(8 + below(finest)) * 2.0_f32.powi(exponent)).collect();
-            Tensor { shape: shape.to_vec(), units, scales, offset }
+            let scales = (0..count.div_ceil(32))
+                .map(|_| f32::from(8 + below(finest)) * 2.0_f32.powi(exponent))
+                .collect();
+            Tensor {
+                shape: shape.to_vec(),
+                units,
+                scales,
+                offset,
+            }
         };
         let mut tensors = BTreeMap::new();
-        for (name, rows) in [("word", VOCAB), ("pos", MAX_POSITIONS), ("type", TYPE_VOCAB)] {
+        for (name, rows) in [
+            ("word", VOCAB),
+            ("pos", MAX_POSITIONS),
+            ("type", TYPE_VOCAB),
+        ] {
             tensors.insert(format!("emb.{name}"), tensor(&[rows, HIDDEN], 0.0, -7));
         }
         tensors.insert("emb.ln.w".to_owned(), tensor(&[HIDDEN], 1.0, -9));
@@ -78,7 +89,10 @@ impl TinyModel {
                 ("fi", FFN, HIDDEN),
                 ("fo", HIDDEN, FFN),
             ] {
-                tensors.insert(format!("l{layer}.{part}.w"), tensor(&[outputs, inputs], 0.0, -8));
+                tensors.insert(
+                    format!("l{layer}.{part}.w"),
+                    tensor(&[outputs, inputs], 0.0, -8),
+                );
                 tensors.insert(format!("l{layer}.{part}.b"), tensor(&[outputs], 0.0, -8));
             }
             for part in ["aln", "oln"] {
@@ -97,16 +111,32 @@ impl TinyModel {
             .map(|(name, tensor)| {
                 let values = tensor.values();
                 let bytes = match dtype {
-                    Dtype::F16 => values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect(),
-                    Dtype::BF16 => values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect(),
+                    Dtype::F16 => values
+                        .iter()
+                        .flat_map(|value| f16::from_f32(*value).to_le_bytes())
+                        .collect(),
+                    Dtype::BF16 => values
+                        .iter()
+                        .flat_map(|value| bf16::from_f32(*value).to_le_bytes())
+                        .collect(),
                     // The tests ask for no fourth format.
-                    _ => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+                    _ => values
+                        .iter()
+                        .flat_map(|value| value.to_le_bytes())
+                        .collect(),
                 };
-                (format!("{prefix}{}", checkpoint_name(name)), tensor.shape.clone(), bytes)
+                (
+                    format!("{prefix}{}", checkpoint_name(name)),
+                    tensor.shape.clone(),
+                    bytes,
+                )
             })
             .collect();
         let views = stored.iter().map(|(name, shape, bytes)| {
-            (name.as_str(), TensorView::new(dtype, shape.clone(), bytes).expect("a tensor of its own shape"))
+            (
+                name.as_str(),
+                TensorView::new(dtype, shape.clone(), bytes).expect("a tensor of its own shape"),
+            )
         });
         safetensors::serialize(views, None).expect("a file in memory")
     }
@@ -124,7 +154,11 @@ impl TinyModel {
             out.extend(number(value));
         }
         let text: String = PIECES.concat();
-        out.extend(u64::try_from(text.len()).expect("a small number").to_le_bytes());
+        out.extend(
+            u64::try_from(text.len())
+                .expect("a small number")
+                .to_le_bytes(),
+        );
         let mut end = 0;
         out.extend(number(0));
         for piece in PIECES {
@@ -147,13 +181,29 @@ impl TinyModel {
         out.extend(normaliser);
 
         out.extend(number(self.tensors.len()));
-        let table: usize = self.tensors.keys().map(|name| 2 + name.len() + 1 + 4 + 8 + 8).sum();
+        let table: usize = self
+            .tensors
+            .keys()
+            .map(|name| 2 + name.len() + 1 + 4 + 8 + 8)
+            .sum();
         let mut offset = out.len() + table;
         let mut data = Vec::new();
         for (name, tensor) in &self.tensors {
             let four_bits = tensor.shape.len() == 2 && name.starts_with('l') || name == "emb.word";
-            let bytes = if four_bits { four_bit_blocks(tensor) } else { tensor.values().iter().flat_map(|v| v.to_le_bytes()).collect() };
-            out.extend(u16::try_from(name.len()).expect("a short name").to_le_bytes());
+            let bytes = if four_bits {
+                four_bit_blocks(tensor)
+            } else {
+                tensor
+                    .values()
+                    .iter()
+                    .flat_map(|v| v.to_le_bytes())
+                    .collect()
+            };
+            out.extend(
+                u16::try_from(name.len())
+                    .expect("a short name")
+                    .to_le_bytes(),
+            );
             out.extend(name.as_bytes());
             out.push(u8::from(four_bits));
             out.extend(number(tensor.units.len()));
@@ -185,7 +235,10 @@ impl TinyModel {
             )
         };
         let special: Vec<String> = [0, 1, 2, 3, PIECES.len() - 1].map(special).into();
-        let pieces: Vec<String> = PIECES.iter().map(|piece| format!(r#"["{piece}",{}]"#, score(piece))).collect();
+        let pieces: Vec<String> = PIECES
+            .iter()
+            .map(|piece| format!(r#"["{piece}",{}]"#, score(piece)))
+            .collect();
         format!(
             r#"{{"version":"1.0",
             "truncation":{{"direction":"Right","max_length":4,"strategy":"LongestFirst","stride":0}},
@@ -210,7 +263,9 @@ fn four_bit_blocks(tensor: &Tensor) -> Vec<u8> {
     let mut out = Vec::new();
     for (units, scale) in tensor.units.chunks(32).zip(&tensor.scales) {
         out.extend(f16::from_f32(*scale).to_le_bytes());
-        let nibble = |place: usize| u8::try_from(units.get(place).map_or(8, |unit| unit + 8)).expect("0 to 15");
+        let nibble = |place: usize| {
+            u8::try_from(units.get(place).map_or(8, |unit| unit + 8)).expect("0 to 15")
+        };
         out.extend((0..16).map(|place| nibble(place) | (nibble(place + 16) << 4)));
     }
     out
