@@ -44,7 +44,6 @@ impl AttentionBackend for Native {
         layout: &Layout,
         o: &mut [f32],
     ) -> Result<(), AttentionFailure> {
-        native::attention(inputs, layout, o, None);
-        Ok(())
+        Ok(native::attention(inputs, layout, o, None)?)
     }
 }

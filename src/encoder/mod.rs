@@ -11,14 +11,16 @@ mod e5s1;
 mod error;
 mod forward;
 mod hugging_face;
+mod select;
 mod tokenizer;
 mod weights;
 
 pub use architecture::{Architecture, Pooling, Positions};
-pub use arm::{Arm, ArmError, ArmPlan, Selection};
+pub use arm::{Arm, ArmError, ArmPlan};
 pub use attention::{AttentionBackend, AttentionFailure, Native, Site};
 pub use error::{EncoderError, LoadError};
 pub use forward::Embedded;
+pub use select::Selection;
 pub use tokenizer::Tokenizer;
 
 use std::fmt;

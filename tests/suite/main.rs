@@ -3,7 +3,7 @@
 mod cli;
 mod ptx;
 mod study;
+mod encoder;
 mod tensor_core;
 mod tidy;
-mod encoder;
 mod tiny_model;

@@ -110,21 +110,10 @@ impl TinyModel {
             .iter()
             .map(|(name, tensor)| {
                 let values = tensor.values();
-                let bytes = match dtype {
-                    Dtype::F16 => values
-                        .iter()
-                        .flat_map(|value| f16::from_f32(*value).to_le_bytes())
-                        .collect(),
-                    Dtype::BF16 => values
-                        .iter()
-                        .flat_map(|value| bf16::from_f32(*value).to_le_bytes())
-                        .collect(),
-                    // The tests ask for no fourth format.
-                    _ => values
-                        .iter()
-                        .flat_map(|value| value.to_le_bytes())
-                        .collect(),
-                };
+                let bytes = values
+                    .iter()
+                    .flat_map(|value| number_bytes(*value, dtype))
+                    .collect();
                 (
                     format!("{prefix}{}", checkpoint_name(name)),
                     tensor.shape.clone(),
@@ -250,6 +239,18 @@ impl TinyModel {
             special.join(","),
             pieces.join(",")
         )
+    }
+}
+
+/// A number in a format of the weights.
+fn number_bytes(value: f32, dtype: Dtype) -> Vec<u8> {
+    if dtype == Dtype::F16 {
+        f16::from_f32(value).to_le_bytes().to_vec()
+    } else if dtype == Dtype::BF16 {
+        bf16::from_f32(value).to_le_bytes().to_vec()
+    } else {
+        assert_eq!(dtype, Dtype::F32, "no fourth format is asked for");
+        value.to_le_bytes().to_vec()
     }
 }
 
