@@ -126,3 +126,6 @@ fn avx2<T: Task>(task: T) {
 fn avx512<T: Task>(task: T) {
     task.run::<Avx512, 8, 2>();
 }
+//! SIMD loops behind safe functions.
+
+pub mod matmul;

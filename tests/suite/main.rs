@@ -3,5 +3,7 @@
 mod cli;
 mod ptx;
 mod study;
+mod encoder;
 mod tensor_core;
 mod tidy;
+mod tiny_model;
