@@ -72,6 +72,10 @@ fn a_study_runs_and_noise_costs_accuracy() {
     );
 
     let results = Results::read(&scratch.0).unwrap();
+    for cell in results.cells.values() {
+        let noise = cell.noise.expect("there is noise");
+        assert_eq!((noise.documents, noise.pool_paragraphs), (30, 29));
+    }
     for judgements in results.judgements.values() {
         assert_eq!(judgements.documents, 30);
         assert!(judgements.query_ids.len() >= 10);
@@ -392,4 +396,12 @@ fn bad_plans_and_sources_are_named() {
         .query_ids
         .len();
     assert!(ids > 30, "all questions of 30 contexts: {ids}");
+    let few = Plan {
+        queries_per_pair: Some(7),
+        ..all
+    };
+    let scratch = Scratch::new("few");
+    run_toy(&few, &scratch).unwrap();
+    let judgements = &Results::read(&scratch.0).unwrap().judgements["de-en"];
+    assert_eq!((judgements.query_ids.len(), judgements.documents), (7, 30));
 }
