@@ -15,6 +15,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use super::draws::Draws;
 use super::gold::{copies, crop, prefix};
 use super::pool::DistractorPool;
@@ -141,7 +143,8 @@ impl Noisy {
 }
 
 /// What composing took, over all documents of a call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Report {
     /// Documents.
     pub documents: usize,

@@ -178,6 +178,11 @@ fn a_small_pool_serves_again_and_a_long_sentence_is_cut() {
     assert_eq!(cut.compositions[0].at(Level(4)).tokens, 120);
 }
 
+/// One answer; written out, an array of one range looks like a range of numbers.
+fn vec_of(range: Range<usize>) -> Vec<Range<usize>> {
+    std::iter::once(range).collect()
+}
+
 #[test]
 fn unusable_passages_are_refused() {
     let pool = pool(20);
@@ -193,7 +198,7 @@ fn unusable_passages_are_refused() {
         compose(SMALL, none),
         Err(NoiseError::NoAnswer { .. })
     ));
-    let outside = [0..7];
+    let outside = vec_of(0..7);
     let past = Passage {
         id: "d",
         text: "Aa bb.",
@@ -207,7 +212,7 @@ fn unusable_passages_are_refused() {
             ..
         })
     ));
-    let inside = [0..1];
+    let inside = vec_of(0..1);
     let split = Passage {
         id: "d",
         text: "é.",

@@ -156,7 +156,11 @@ mod tests {
             "Dr. No and Mr. X",
             "3.5%",
         ] {
-            assert_eq!(sentences(text), [0..text.len()], "{text}");
+            let found = sentences(text);
+            assert!(
+                found.len() == 1 && found[0] == (0..text.len()),
+                "{text}: {found:?}"
+            );
         }
         assert!(sentences(" \n ").is_empty());
     }

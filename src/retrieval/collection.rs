@@ -94,15 +94,8 @@ impl Collection {
     /// the collection's.
     #[must_use]
     pub fn sample(&self, count: usize, seed: u64, keep: impl Fn(&Query) -> bool) -> Self {
-        let key = |document: &Document| -> [u8; 32] {
-            Sha256::new()
-                .chain_update(seed.to_le_bytes())
-                .chain_update(&document.id)
-                .finalize()
-                .into()
-        };
         let mut order: Vec<usize> = (0..self.documents.len()).collect();
-        order.sort_by_cached_key(|&index| (key(&self.documents[index]), index));
+        order.sort_by_cached_key(|&index| (draw(seed, &self.documents[index].id), index));
         order.truncate(count);
         order.sort_unstable();
         let document_at: BTreeMap<usize, usize> = order
@@ -139,6 +132,44 @@ impl Collection {
         }
         sample
     }
+
+    /// The same corpus with at most `count` queries, taken in ascending order of SHA-256(`seed`, query id): nested in
+    /// `count`, and the same questions in every pair that has them.
+    #[must_use]
+    pub fn with_queries(&self, count: usize, seed: u64) -> Self {
+        let mut order: Vec<usize> = (0..self.queries.len()).collect();
+        order.sort_by_cached_key(|&index| (draw(seed, &self.queries[index].id), index));
+        order.truncate(count);
+        order.sort_unstable();
+        let query_at: BTreeMap<usize, usize> = order
+            .iter()
+            .enumerate()
+            .map(|(new, &old)| (old, new))
+            .collect();
+        let moved = |judgement: &Judgement| {
+            let query = query_at.get(&judgement.query)?;
+            Some(Judgement {
+                query: *query,
+                ..*judgement
+            })
+        };
+        Self {
+            documents: self.documents.clone(),
+            queries: order
+                .iter()
+                .map(|&index| self.queries[index].clone())
+                .collect(),
+            judgements: self.judgements.iter().filter_map(moved).collect(),
+        }
+    }
+}
+
+fn draw(seed: u64, id: &str) -> [u8; 32] {
+    Sha256::new()
+        .chain_update(seed.to_le_bytes())
+        .chain_update(id)
+        .finalize()
+        .into()
 }
 
 #[cfg(test)]
@@ -225,7 +256,16 @@ mod tests {
         );
         assert!(none.queries.is_empty());
         assert_eq!(collection.sample(usize::MAX, 7, |_| true), collection);
+        let few = collection.with_queries(4, 3);
+        assert_eq!((few.documents.len(), few.queries.len()), (40, 4));
+        let more = collection.with_queries(9, 3);
+        assert!(few.queries.iter().all(|query| more.queries.contains(query)));
+        for judgement in &few.judgements {
+            let (query, document) = (judgement.query, judgement.document);
+            assert_eq!(few.queries[query].text, few.documents[document].text);
+        }
         let whole = abc();
+        assert_eq!(whole.with_queries(usize::MAX, 0), whole);
         assert!(
             whole
                 .sample(1, 0, |_| true)

@@ -166,7 +166,10 @@ fn pair_data(
         Split::All => true,
     };
     let count = plan.contexts_per_pair.unwrap_or(whole.documents.len());
-    let collection = whole.sample(count, plan.sample_seed, |query| keep(&query.id));
+    let mut collection = whole.sample(count, plan.sample_seed, |query| keep(&query.id));
+    if let Some(count) = plan.queries_per_pair {
+        collection = collection.with_queries(count, plan.sample_seed);
+    }
     let (documents, queries) = (collection.documents.len(), collection.queries.len());
     if documents < 2 || queries == 0 {
         let split = plan.split.name();

@@ -48,7 +48,11 @@ pub struct Plan {
     /// Contexts sampled for each corpus; all of them if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contexts_per_pair: Option<usize>,
-    /// Seed of that sample: the same corpus under every noise seed.
+    /// Questions asked of each pair at most, drawn from those of the split whose contexts are in the corpus; all if
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queries_per_pair: Option<usize>,
+    /// Seed of these samples: the same corpus under every noise seed.
     #[serde(default)]
     pub sample_seed: u64,
     /// Tokens a noisy document aims at, without the encoder's prefix and special tokens.
@@ -248,6 +252,9 @@ impl Plan {
                 "a corpus needs at least 2 contexts".to_owned(),
             );
         }
+        if self.queries_per_pair == Some(0) {
+            return wrong("queries_per_pair", "0 questions have no mean".to_owned());
+        }
         if self.gold_tokens == 0 || self.total_tokens <= self.gold_tokens {
             let Self {
                 total_tokens,
@@ -406,6 +413,11 @@ mod tests {
             "seeds = [3]",
             "seeds = [3]\ncontexts_per_pair = 1",
             "at least 2",
+        );
+        refused(
+            "seeds = [3]",
+            "seeds = [3]\nqueries_per_pair = 0",
+            "0 questions",
         );
         refused(
             "seeds = [3]",

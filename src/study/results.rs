@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::noise::Report;
+
 use super::plan::{Cell, Plan};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,6 +61,9 @@ pub struct CellLine {
     pub achieved_noise: f64,
     /// Mean over documents of their tokens, without prefix and special tokens.
     pub mean_tokens: f64,
+    /// What composing the documents took; absent without noise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise: Option<Report>,
     /// Wall-clock seconds of the cell, what it shared with earlier ones left out.
     pub seconds: f64,
 }

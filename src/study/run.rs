@@ -7,7 +7,7 @@ use std::time::Instant;
 use sha2::{Digest, Sha256};
 
 use crate::mlqa::Language;
-use crate::noise::{Composition, DistractorPool, DistractorShare, Level, Passage};
+use crate::noise::{Composed, DistractorPool, DistractorShare, Level, Passage};
 use crate::retrieval::ranks;
 
 use super::StudyError;
@@ -122,12 +122,16 @@ pub fn run(
         }
         let composed = run.compose(pair, group[0].seed, pools.get(&language))?;
         for of_level in group.chunk_by(|a, b| a.level.total_cmp(&b.level).is_eq()) {
-            let texts = run.documents(pair, &composed, of_level[0].level)?;
+            let texts = run.documents(pair, composed.as_ref(), of_level[0].level)?;
             if !run.is_measured {
                 run.measure(&texts, &pending, &documents)?;
             }
             for cell in of_level {
-                let line = run.cell(cell, pair, &texts)?;
+                let noise = composed.as_ref().map(|composed| composed.report);
+                let line = CellLine {
+                    noise,
+                    ..run.cell(cell, pair, &texts)?
+                };
                 let seconds = line.seconds;
                 writer.cell(line)?;
                 run.summary.cells_made += 1;
@@ -209,7 +213,7 @@ impl Run<'_> {
         pair: &PairData,
         seed: u64,
         pool: Option<&DistractorPool>,
-    ) -> Result<Option<Vec<Composition>>, StudyError> {
+    ) -> Result<Option<Composed>, StudyError> {
         let pool = match (self.plan.noise, pool) {
             (Family::None, _) | (Family::Distractor, None) => return Ok(None),
             (Family::Distractor, Some(pool)) => pool,
@@ -247,20 +251,20 @@ impl Run<'_> {
             seed,
             report: composed.report,
         });
-        Ok(Some(composed.compositions))
+        Ok(Some(composed))
     }
 
     fn documents(
         &mut self,
         pair: &PairData,
-        composed: &Option<Vec<Composition>>,
+        composed: Option<&Composed>,
         level: f64,
     ) -> Result<Vec<Document>, StudyError> {
         let fail = |cause: String| StudyError::Embedder {
             doing: "counting tokens".to_owned(),
             cause,
         };
-        let Some(compositions) = composed else {
+        let Some(Composed { compositions, .. }) = composed else {
             return pair
                 .collection
                 .documents
@@ -438,6 +442,7 @@ impl Run<'_> {
             realised_density: mean(embedded.iter().map(|(_, density)| *density)),
             achieved_noise: mean(documents.iter().map(|document| document.achieved)),
             mean_tokens: mean(documents.iter().map(|document| count_f64(document.tokens))),
+            noise: None,
             seconds: start.elapsed().as_secs_f64(),
         })
     }
