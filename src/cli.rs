@@ -3,6 +3,12 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
+const AFTER_HELP: &str = "\
+Exit codes: 0 agree; 1 disagree or finding; 2 bad input; 3 unsupported or nothing compared.
+The worst wins: 2 > 1 > 3 > 0.
+
+Data is looked for in $FLASHPROOF_DATA, then in ${XDG_CACHE_HOME:-~/.cache}/flashproof.";
+
 /// Check a sparse-attention kernel without a GPU, and see what its sparsity costs in answers.
 #[derive(Clone, Debug, Parser)]
 #[command(
@@ -10,9 +16,7 @@ use std::path::PathBuf;
     version,
     max_term_width = 100,
     disable_help_subcommand = true,
-    after_help = "Exit codes: 0 agree; 1 disagree or finding; 2 bad input; 3 unsupported or nothing compared. \
-                  The worst wins: 2 > 1 > 3 > 0.\n\
-                  Data is looked for in $FLASHPROOF_DATA, then in ${XDG_CACHE_HOME:-~/.cache}/flashproof."
+    after_help = AFTER_HELP
 )]
 pub struct Cli {
     /// What to do.
@@ -158,9 +162,21 @@ pub enum Task {
 /// A family of noise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Noise {
+    /// None: whole paragraphs as they are (level 0 only); prints published scores beside the dense arm's
+    None,
     /// Sentences of other articles take a share of a text of fixed length
     #[default]
     Distractor,
+}
+
+/// Which questions are asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Split {
+    /// Those of exploration articles
+    #[default]
+    Exploration,
+    /// All: only to compare with published scores, which are over all
+    All,
 }
 
 /// What runs the encoder's attention besides the measurement itself.
@@ -184,7 +200,7 @@ pub struct Eval {
         default_value = "de-en,es-en,ar-en,zh-en"
     )]
     pub pairs: Vec<String>,
-    /// Attention arms: dense, window(d), window-sink(d), window-global(d), topk(d), random(d), with d the share of pairs
+    /// Attention arms: `dense`, or NAME:SHARE of pairs attended, window, window-sink, window-global; block-topk and random-blocks add :BLOCK
     #[arg(long, value_name = "ARM,...", value_delimiter = ',', default_value = ARMS)]
     pub arms: Vec<String>,
     /// Family of noise
@@ -204,9 +220,15 @@ pub struct Eval {
     /// Paragraphs per pair in the corpus, sampled without regard to the questions' halves; all if not given
     #[arg(long, value_name = "N")]
     pub contexts: Option<usize>,
+    /// Which questions are asked
+    #[arg(long, value_enum, default_value_t)]
+    pub split: Split,
     /// Seed of sampling and noise
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub seed: u64,
+    /// Name of the files in the folder; a run of the same name goes on where it stopped
+    #[arg(long, value_name = "NAME", default_value = "mlqa_distractor")]
+    pub name: String,
     /// Folder for per-query results, table and plot
     #[arg(long, value_name = "DIR", default_value = "reports/accuracy")]
     pub out: PathBuf,
@@ -219,8 +241,7 @@ pub struct Eval {
 }
 
 /// Arms of `eval` if none are named.
-pub const ARMS: &str =
-    "dense,window(0.25),window-sink(0.25),window-global(0.25),topk(0.25),random(0.25)";
+pub const ARMS: &str = "dense,window:0.25,window-sink:0.25,window-global:0.25,block-topk:0.25:16,random-blocks:0.25:16";
 
 /// Arguments of `bench`.
 #[derive(Clone, Debug, Args)]

@@ -1,10 +1,15 @@
 //! One file a command: arguments to a status, words to the stream it is given.
 
+mod explain;
 mod fetch;
+mod kernels;
+mod modules;
 mod progress;
 
 use crate::cli::{Cli, Command};
+use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// What a command found, from best to worst.
@@ -102,16 +107,33 @@ fn note(message: &str) {
     let _ = writeln!(io::stderr(), "note: {message}");
 }
 
+/// Writes a file whole: beside its place, then renamed, its folder made if need be.
+fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
+    let partial = path.with_extension(format!("{}.partial", std::process::id()));
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(&partial, text))
+        .and_then(|()| fs::rename(&partial, path))
+        .map_err(|source| {
+            // What could not be renamed must not stay; if it cannot be removed either, the error says enough.
+            let _ = fs::remove_file(&partial);
+            Failure::Write {
+                what: path.display().to_string(),
+                source,
+            }
+        })
+}
+
 fn dispatch(command: &Command, out: &mut dyn Write) -> Result<Status, Failure> {
     match command {
+        Command::Explain(arguments) => explain::run(arguments, out),
         Command::Fetch(arguments) => fetch::run(arguments, out),
+        Command::Kernels(arguments) => kernels::run(arguments, out),
         Command::Verify(_)
         | Command::Analyze(_)
-        | Command::Kernels(_)
         | Command::Eval(_)
         | Command::Bench(_)
-        | Command::Report(_)
-        | Command::Explain(_) => Err(Failure::Unsupported("not wired yet".to_owned())),
+        | Command::Report(_) => Err(Failure::Unsupported("not wired yet".to_owned())),
     }
 }
 

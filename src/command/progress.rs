@@ -1,6 +1,7 @@
 //! Progress bars on standard error; silent where that is not a terminal.
 
 use crate::fetch::Observer;
+use crate::study::{Event, Progress};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// A bar that counts `length` things called `what`.
@@ -52,6 +53,61 @@ impl Observer for FetchBar {
 
     fn note(&mut self, message: &str) {
         self.bar.suspend(|| super::note(message));
+    }
+}
+
+/// Draws a study.
+#[derive(Debug)]
+pub(super) struct StudyBar {
+    bar: ProgressBar,
+}
+
+impl StudyBar {
+    pub(super) fn new() -> Self {
+        Self {
+            bar: ProgressBar::hidden(),
+        }
+    }
+
+    pub(super) fn finish(self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Progress for StudyBar {
+    fn event(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Cut { bytes } => {
+                super::note(&format!(
+                    "an interrupted run left {bytes} bytes of half a line; cut"
+                ));
+            }
+            Event::Planned { cells, done, .. } => {
+                super::note(&format!("{cells} cells, of which {done} are there already"));
+            }
+            Event::Composed { .. } => {}
+            Event::Estimate {
+                cells,
+                texts,
+                texts_per_second,
+                seconds,
+            } => {
+                super::note(&format!(
+                    "{cells} cells, {texts} texts / {texts_per_second:.2} a second = {seconds:.0} s"
+                ));
+                self.bar = count(u64::try_from(*texts).unwrap_or(u64::MAX), "texts");
+            }
+            Event::Texts { done, total } => {
+                self.bar
+                    .set_length(u64::try_from(*total).unwrap_or(u64::MAX));
+                self.bar
+                    .set_position(u64::try_from(*done).unwrap_or(u64::MAX));
+            }
+            Event::Cell { done, total, .. } => {
+                self.bar
+                    .set_message(format!("cell {done} of {total}, texts"));
+            }
+        }
     }
 }
 

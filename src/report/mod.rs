@@ -1,6 +1,9 @@
 //! Verdicts, findings and runs as text, JSON, CSV and SVG. Nothing here prints or writes a file.
 
+pub mod accuracy;
 pub mod diagnostic;
+pub mod explain;
 pub mod figure;
 pub mod svg;
 pub mod table;
+pub mod timing;

@@ -1,0 +1,200 @@
+//! What each diagnostic code means, what causes it, and what its checker can miss.
+//!
+//! A test compares this list with the codes that the sources raise.
+
+/// One code, explained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The code.
+    pub code: &'static str,
+    /// Who raises it.
+    pub checker: &'static str,
+    /// What was seen.
+    pub meaning: &'static str,
+    /// What usually causes it, and the repair.
+    pub cause: &'static str,
+    /// What the checker does not see.
+    pub misses: &'static str,
+}
+
+/// The explanation of a code.
+pub fn explanation(code: &str) -> Option<&'static Explanation> {
+    ALL.iter().find(|explanation| explanation.code == code)
+}
+
+const MEMCHECK: &str = "memcheck, in the virtual machine";
+const MEMCHECK_MISSES: &str = "an access that lands inside another allocation, an index that is wrong but inside, \
+     padding between shared variables, and everything after the first fault, which stops the run";
+const BARRIERS: &str = "barrier check, in the virtual machine";
+const BARRIERS_MISSES: &str = "divergence that the machine's reconvergence heals before the barrier though a GPU need \
+     not, and barriers whose count fits by accident";
+const INITCHECK: &str = "initcheck, in the virtual machine";
+const INITCHECK_MISSES: &str = "undefined contributions to `bar.red`; it may also report wrongly where defined bits are \
+     extracted from a byte of which other bits are undefined";
+const COPY_WAIT: &str = "pass copy-wait, without running the kernel";
+const COPY_WAIT_MISSES: &str = "copies that overwrite a tile which other threads still read (racecheck sees those), \
+     generic loads whose address is unknown, counters that wrap around";
+const READER: &str = "reader of PTX";
+const READER_MISSES: &str = "whatever follows in the file: reading stops at the first error";
+const MACHINE: &str = "the virtual machine";
+
+/// Every code, in alphabetical order.
+#[rustfmt::skip]
+pub const ALL: [Explanation; 24] = [
+    Explanation {
+        code: "address-in-no-space", checker: MEMCHECK,
+        meaning: "a generic address belongs to none of global, shared, local and parameter memory",
+        cause: "a pointer was computed from an uninitialised or overflowed offset, or a shared address was used as a generic one without `cvta`",
+        misses: MEMCHECK_MISSES,
+    },
+    Explanation {
+        code: "async-copy-read-early", checker: "async copy check, in the virtual machine",
+        meaning: "shared bytes were read while a `cp.async` to them was in flight",
+        cause: "a `cp.async.wait_group` whose number is one too large, or no wait at all before the read",
+        misses: "copies still in flight at the end of the kernel that nobody reads; order between threads is racecheck's question",
+    },
+    Explanation {
+        code: "barrier-after-exit", checker: BARRIERS,
+        meaning: "a barrier of the whole CTA opened although threads of it had exited",
+        cause: "an early `return` for rows out of range before a `__syncthreads()` that the other threads still reach",
+        misses: BARRIERS_MISSES,
+    },
+    Explanation {
+        code: "barrier-arrival-repeated", checker: BARRIERS,
+        meaning: "a thread arrived twice at a barrier before it opened",
+        cause: "a loop with different trip counts around a barrier, or two barriers that share a number",
+        misses: BARRIERS_MISSES,
+    },
+    Explanation {
+        code: "copy-wait-barrier", checker: COPY_WAIT,
+        meaning: "a thread may read what another thread copied asynchronously, with no barrier after that thread's wait",
+        cause: "`cp.async.wait_group` makes a copy visible to its own thread only; a `__syncthreads()` must follow it",
+        misses: COPY_WAIT_MISSES,
+    },
+    Explanation {
+        code: "copy-wait-distance", checker: COPY_WAIT,
+        meaning: "a read may meet an asynchronous copy that no wait has completed",
+        cause: "the number of `cp.async.wait_group` is larger than the number of groups committed since, often on the last iteration, where no new group is committed",
+        misses: COPY_WAIT_MISSES,
+    },
+    Explanation {
+        code: "copy-wait-undecided", checker: COPY_WAIT,
+        meaning: "the pass could not decide; this says nothing about the kernel",
+        cause: "the message names the instruction; run `flashproof verify`, which executes the kernel",
+        misses: COPY_WAIT_MISSES,
+    },
+    Explanation {
+        code: "deadlock", checker: MEMCHECK,
+        meaning: "every thread that has not exited waits at a barrier that cannot open",
+        cause: "a barrier inside a branch that not all threads take",
+        misses: BARRIERS_MISSES,
+    },
+    Explanation {
+        code: "divergent-barrier", checker: BARRIERS,
+        meaning: "part of a warp executed a barrier which promises that the whole warp does",
+        cause: "a `__syncthreads()` inside a branch on the lane",
+        misses: BARRIERS_MISSES,
+    },
+    Explanation {
+        code: "freed-memory", checker: MEMCHECK,
+        meaning: "an access to memory that had been freed",
+        cause: "a pointer kept beyond the life of its buffer",
+        misses: MEMCHECK_MISSES,
+    },
+    Explanation {
+        code: "grid-overlap", checker: "overlap check, in the virtual machine",
+        meaning: "one CTA wrote a byte of global memory that another one touched; CTAs are unordered",
+        cause: "output offsets that overlap: a ragged last tile that writes beyond its rows, or a head index left out of an offset",
+        misses: "order made by hand through atomics and fences (reported all the same), and races of one CTA's threads on global memory",
+    },
+    Explanation {
+        code: "instruction-budget", checker: MACHINE,
+        meaning: "the run was stopped after its budget of instructions; this says nothing about the kernel",
+        cause: "an endless loop, or a problem too large for the virtual machine",
+        misses: "nothing: no verdict is given",
+    },
+    Explanation {
+        code: "invalid-barrier", checker: MEMCHECK,
+        meaning: "a barrier has a number or a count that no barrier can have, or its arrivals disagree on the count",
+        cause: "a named barrier beyond 15, or a count that is no multiple of the warp size",
+        misses: BARRIERS_MISSES,
+    },
+    Explanation {
+        code: "misaligned-address", checker: MEMCHECK,
+        meaning: "an address is no multiple of the size of the access",
+        cause: "a vector load from a row whose length is no multiple of the vector",
+        misses: MEMCHECK_MISSES,
+    },
+    Explanation {
+        code: "missing-lanes", checker: MEMCHECK,
+        meaning: "an instruction of the whole warp was executed without some of the lanes that it names",
+        cause: "`mma`, `ldmatrix`, `shfl` or `vote` inside a branch on the lane",
+        misses: MEMCHECK_MISSES,
+    },
+    Explanation {
+        code: "out-of-bounds", checker: MEMCHECK,
+        meaning: "an access outside every allocation, or across the end of one",
+        cause: "a ragged last tile that is read without a test against the length",
+        misses: MEMCHECK_MISSES,
+    },
+    Explanation {
+        code: "ptx-syntax", checker: READER,
+        meaning: "the text is not PTX",
+        cause: "the message gives line and column, what was found and what is allowed there",
+        misses: READER_MISSES,
+    },
+    Explanation {
+        code: "ptx-unsupported", checker: READER,
+        meaning: "PTX that this tool does not know; this says nothing about the kernel",
+        cause: "an instruction or modifier outside the set that is executed bit for bit; the message names it",
+        misses: READER_MISSES,
+    },
+    Explanation {
+        code: "read-only-memory", checker: MEMCHECK,
+        meaning: "the kernel wrote an input",
+        cause: "an output pointer mixed up with an input pointer, or a wrong parameter offset in the manifest",
+        misses: MEMCHECK_MISSES,
+    },
+    Explanation {
+        code: "shared-race", checker: "racecheck, in the virtual machine",
+        meaning: "two threads of a CTA touched the same byte of shared memory, at least one writing, with no order between",
+        cause: "a missing `__syncthreads()`: after a copy is waited for, or before a tile is overwritten that others still read",
+        misses: "races that only another schedule reaches (`schedule=` of a case chooses one); fences and atomics order nothing here, so a hand-made flag protocol is reported",
+    },
+    Explanation {
+        code: "trap", checker: MACHINE,
+        meaning: "the kernel executed `trap`",
+        cause: "a failed assertion in device code",
+        misses: MEMCHECK_MISSES,
+    },
+    Explanation {
+        code: "uninitialised-address", checker: INITCHECK,
+        meaning: "undefined bits were used as an address",
+        cause: "an index read from memory that nothing has written",
+        misses: INITCHECK_MISSES,
+    },
+    Explanation {
+        code: "uninitialised-branch", checker: INITCHECK,
+        meaning: "undefined bits decided whether an instruction is executed",
+        cause: "a comparison with a value from memory that nothing has written",
+        misses: INITCHECK_MISSES,
+    },
+    Explanation {
+        code: "uninitialised-store", checker: INITCHECK,
+        meaning: "undefined bits were stored to global memory",
+        cause: "rows of V beyond the length that were never filled: a weight of 0 does not excuse them, for 0 times NaN is NaN",
+        misses: INITCHECK_MISSES,
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_sorted_and_complete_in_itself() {
+        assert!(ALL.windows(2).all(|pair| pair[0].code < pair[1].code));
+        assert_eq!(explanation("shared-race").unwrap().code, "shared-race");
+        assert_eq!(explanation("no-such-code"), None);
+    }
+}
