@@ -8,6 +8,7 @@
 //! knowledge that the machine has it, which [`Level`] is.
 
 mod exp;
+pub mod matmul;
 mod tile;
 mod vector;
 
@@ -126,6 +127,3 @@ fn avx2<T: Task>(task: T) {
 fn avx512<T: Task>(task: T) {
     task.run::<Avx512, 8, 2>();
 }
-//! SIMD loops behind safe functions.
-
-pub mod matmul;

@@ -1,9 +1,9 @@
 //! The one test binary.
 
 mod cli;
+mod encoder;
 mod ptx;
 mod study;
-mod encoder;
 mod tensor_core;
 mod tidy;
 mod tiny_model;
