@@ -4,7 +4,8 @@
 //! whoever shrinks the bytes shrinks the case. Bytes past the end read as zero, bytes not needed are ignored.
 
 use super::layout::{Blocks, LayoutSpec};
-use super::{Case, Contract, Target, Values};
+use super::{Case, Contract, Values};
+use crate::vm::Target;
 use flashproof_reference::{DType, Shape, Window};
 
 /// Longest sequence that bits can ask for: keeps a run in the virtual machine well under a second.

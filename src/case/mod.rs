@@ -32,17 +32,8 @@ pub use layout::{Blocks, LayoutSpec};
 pub use values::Values;
 
 use crate::convert::{f64_to_f32, usize_to_f64};
+use crate::vm::Target;
 use flashproof_reference::{DType, Problem, Shape};
-
-/// Whose arithmetic the virtual machine has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Target {
-    /// Ampere.
-    #[default]
-    Sm80,
-    /// Hopper.
-    Sm90,
-}
 
 /// Whether a product and a sum may become one rounding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

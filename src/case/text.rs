@@ -1,7 +1,8 @@
 //! A case as a line of text, and back.
 
 use super::error::nearest;
-use super::{Case, CaseError, Contract, LayoutSpec, Target, Values};
+use super::{Case, CaseError, Contract, LayoutSpec, Values};
+use crate::vm::Target;
 use flashproof_reference::{DType, Shape};
 use std::fmt;
 use std::str::FromStr;
@@ -30,6 +31,10 @@ const DTYPES: [(&str, DType); 3] = [
     ("bf16", DType::Bf16),
     ("f32", DType::F32),
 ];
+
+/// Names of targets.
+const TARGETS: [(&str, Target); 4] =
+    [("sm_80", Target::Sm80), ("sm_86", Target::Sm86), ("sm_89", Target::Sm89), ("sm_90", Target::Sm90)];
 
 /// The keys that are extents, with their values.
 pub(super) fn extents(shape: &Shape) -> [(&'static str, usize); 6] {
@@ -148,7 +153,7 @@ impl FromStr for Case {
             values: word("values", family, &Values::ALL, default.values)?,
             seed: seed.map_or(Ok(0), |text| number("seed", text))?,
             schedule: schedule.map_or(Ok(0), |text| number("schedule", text))?,
-            target: word("target", target, &Target::ALL, default.target)?,
+            target: word("target", target, &TARGETS, default.target)?,
             contract: word("contract", contract, &Contract::ALL, default.contract)?,
             ..default
         };
@@ -216,7 +221,6 @@ macro_rules! named {
 }
 
 named! {
-    Target { "sm_80" => Sm80, "sm_90" => Sm90 }
     Contract { "none" => None, "ptxas" => Ptxas }
     Values {
         "gaussian" => Gaussian,
