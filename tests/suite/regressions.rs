@@ -1,0 +1,52 @@
+//! Every stored failure is replayed: a regression that no test opens does not exist.
+
+use flashproof::backend::Backend;
+use flashproof::case::Case;
+use flashproof::oracle;
+use std::fs;
+use std::path::Path;
+
+/// The lines of a file of `tests/cases` that are cases: not empty, not a comment.
+pub(crate) fn lines(file: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(file);
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
+}
+
+#[test]
+fn stored_failures_stay_fixed() {
+    for line in lines("regressions.txt") {
+        let case: Case = line.parse().unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert_eq!(case.to_string(), line, "store the line as it prints");
+        for backend in [Backend::default(), Backend::Native] {
+            let report = oracle::check(&case, &backend).unwrap();
+            assert_ne!(report.verdict.name(), "disagree", "{report}");
+            assert_ne!(report.verdict.name(), "incomparable", "{report}");
+        }
+    }
+}
+
+#[test]
+fn every_file_of_cases_is_opened_by_a_test() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["conformance.txt", "regressions.txt"]);
+}
+
+#[test]
+fn what_the_fuzzer_found_and_what_it_starts_from_is_replayed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut reached = oracle::Reached::default();
+    let mut count = 0;
+    for folder in ["fuzz/regressions/layout", "fuzz/seeds/layout"] {
+        for entry in fs::read_dir(root.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "bin") {
+                reached += oracle::fuzz_layout(&fs::read(&path).unwrap());
+                count += 1;
+            }
+        }
+    }
+    assert!(count >= 8 && reached.all(), "{count} files, {reached}");
+}
