@@ -1,8 +1,11 @@
 //! One file a command: arguments to a status, words to the stream it is given.
 
+mod analyze;
+mod eval;
 mod explain;
 mod fetch;
 mod kernels;
+mod model;
 mod modules;
 mod progress;
 
@@ -126,14 +129,14 @@ fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
 
 fn dispatch(command: &Command, out: &mut dyn Write) -> Result<Status, Failure> {
     match command {
+        Command::Analyze(arguments) => analyze::run(arguments, out),
+        Command::Eval(arguments) => eval::run(arguments, out),
         Command::Explain(arguments) => explain::run(arguments, out),
         Command::Fetch(arguments) => fetch::run(arguments, out),
         Command::Kernels(arguments) => kernels::run(arguments, out),
-        Command::Verify(_)
-        | Command::Analyze(_)
-        | Command::Eval(_)
-        | Command::Bench(_)
-        | Command::Report(_) => Err(Failure::Unsupported("not wired yet".to_owned())),
+        Command::Verify(_) | Command::Bench(_) | Command::Report(_) => {
+            Err(Failure::Unsupported("not wired yet".to_owned()))
+        }
     }
 }
 

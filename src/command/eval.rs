@@ -1,0 +1,281 @@
+//! `flashproof eval`: retrieval accuracy against noise, one line an attention arm.
+
+use super::model::Model;
+use super::progress::StudyBar;
+use super::{Failure, Status, write_file};
+use crate::cli;
+use crate::fetch::{Environment, Tree};
+use crate::report::accuracy::{Accuracy, figure, pairs_figure};
+use crate::report::{svg, table::Table};
+use crate::retrieval::published_dev_scores;
+use crate::stats::BandOptions;
+use crate::study::{
+    self, Curve, DataFolder, Family, Metric, PairScore, Plan, Results, Split, Task, csv, curves,
+    differences, pair_scores,
+};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+pub(super) fn run(arguments: &cli::Eval, out: &mut dyn Write) -> Result<Status, Failure> {
+    let tree = Tree::locate(&Environment::read()).map_err(Failure::input)?;
+    let mut model = Model::load(&tree)?;
+    let plan = plan_of(arguments, model.name)?;
+    let place = Place {
+        folder: arguments.out.clone(),
+        name: arguments.name.clone(),
+    };
+    measure(&plan, &tree, &mut model, &place)?;
+    publish(&place, &Extras::default(), out)?;
+    Ok(Status::Agree)
+}
+
+fn plan_of(arguments: &cli::Eval, model: &str) -> Result<Plan, Failure> {
+    let noise = match arguments.noise {
+        cli::Noise::None => Family::None,
+        cli::Noise::Distractor => Family::Distractor,
+    };
+    let cli::Task::MlqaRetrieval = arguments.task;
+    let plan = Plan {
+        model: model.to_owned(),
+        task: Task::MlqaRetrieval,
+        pairs: arguments.pairs.clone(),
+        arms: arguments.arms.clone(),
+        noise,
+        levels: match noise {
+            Family::None => vec![0.0],
+            Family::Distractor => arguments.levels.clone(),
+        },
+        seeds: vec![arguments.seed],
+        contexts_per_pair: arguments.contexts,
+        sample_seed: arguments.seed,
+        split: match arguments.split {
+            cli::Split::Exploration => Split::Exploration,
+            cli::Split::All => Split::All,
+        },
+        ..Plan::from_toml(DEFAULTS).map_err(Failure::input)?
+    };
+    plan.check().map_err(Failure::input)?;
+    Ok(plan)
+}
+
+/// A plan whose other fields are the defaults of the format.
+const DEFAULTS: &str = r#"
+    model = ""
+    pairs = ["en-en"]
+    arms = ["dense"]
+    levels = [0]
+    seeds = [0]
+"#;
+
+/// Where a study's files are: `FOLDER/NAME.jsonl` and what is made of it.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) folder: PathBuf,
+    pub(super) name: String,
+}
+
+impl Place {
+    pub(super) fn file(&self, ending: &str) -> PathBuf {
+        self.folder.join(format!("{}{ending}", self.name))
+    }
+}
+
+/// What a figure says besides its study.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Extras {
+    /// The sample is too small to prove anything.
+    pub(super) is_smoke: bool,
+    /// Sentences for the caption.
+    pub(super) notes: Vec<String>,
+}
+
+/// Computes the cells that `place` does not have yet.
+pub(super) fn measure(
+    plan: &Plan,
+    tree: &Tree,
+    model: &mut Model,
+    place: &Place,
+) -> Result<study::Summary, Failure> {
+    let dev = tree.mlqa_dev().map_err(Failure::input)?;
+    let root = dev
+        .ancestors()
+        .nth(2)
+        .expect("mlqa/dev lies two folders under the root of its tree");
+    let source = DataFolder {
+        root: root.to_owned(),
+    };
+    std::fs::create_dir_all(&place.folder).map_err(|source| Failure::Write {
+        what: place.folder.display().to_string(),
+        source,
+    })?;
+    let mut bar = StudyBar::new();
+    let result = study::run(plan, &source, model, &place.file(".jsonl"), &mut bar);
+    bar.finish();
+    result.map_err(Failure::input)
+}
+
+/// Makes tables and figures of the stored results, and prints the main table.
+pub(super) fn publish(place: &Place, extras: &Extras, out: &mut dyn Write) -> Result<(), Failure> {
+    let results = Results::read(&place.file(".jsonl")).map_err(Failure::input)?;
+    let options = BandOptions::default();
+    let baseline = "dense";
+    let mut all: Vec<Curve> = Vec::new();
+    let mut main = None;
+    for metric in Metric::ALL {
+        let of_arms = curves(&results, metric, &options).map_err(Failure::input)?;
+        let of_differences =
+            differences(&results, baseline, metric, &options).map_err(Failure::input)?;
+        all.extend(of_arms.curves.iter().chain(&of_differences.curves).cloned());
+        main.get_or_insert((of_arms, of_differences));
+    }
+    let (of_arms, of_differences) = main.expect("there is a main measure");
+    let scores = pair_scores(&results);
+    let accuracy = Accuracy {
+        plan: &results.plan,
+        curves: &of_arms.curves,
+        differences: &of_differences.curves,
+        missing_cells: of_arms.missing_cells,
+        is_smoke: extras.is_smoke,
+        notes: &extras.notes,
+    };
+    write_file(&place.file(".csv"), &csv(&all))?;
+    write_file(&place.file("_pairs.csv"), &pairs_table(&scores).csv())?;
+    if results.plan.noise != Family::None {
+        write_file(&place.file(".svg"), &svg::draw(&figure(&accuracy)))?;
+        write_file(
+            &place.file("_pairs.svg"),
+            &svg::draw(&pairs_figure(&accuracy, &scores)),
+        )?;
+    }
+    out.write_all(curves_table(&of_arms.curves).text().as_bytes())?;
+    if results.plan.noise == Family::None {
+        writeln!(out)?;
+        out.write_all(published_table(&scores).text().as_bytes())?;
+    }
+    Ok(())
+}
+
+fn curves_table(curves: &[Curve]) -> Table {
+    let mut table = Table::new([
+        "arm",
+        "noise",
+        "nDCG@10",
+        "low",
+        "high",
+        "attends",
+        "questions",
+        "articles",
+    ]);
+    for curve in curves {
+        for point in &curve.points {
+            table.push([
+                curve.arm.clone(),
+                format!("{:.2}", point.achieved),
+                format!("{:.3}", point.mean),
+                format!("{:.3}", point.low),
+                format!("{:.3}", point.high),
+                format!("{:.3}", point.realised_density),
+                point.query_count.to_string(),
+                point.cluster_count.to_string(),
+            ]);
+        }
+    }
+    table
+}
+
+fn pairs_table(scores: &[PairScore]) -> Table {
+    let mut table = Table::new([
+        "pair",
+        "arm",
+        "level",
+        "ndcg_at_10",
+        "mrr_at_10",
+        "recall_at_1",
+        "queries",
+        "documents",
+    ]);
+    for score in scores {
+        table.push([
+            score.pair.clone(),
+            score.arm.clone(),
+            score.level.to_string(),
+            format!("{:.6}", score.scores.ndcg_at_10),
+            format!("{:.6}", score.scores.mrr_at_10),
+            format!("{:.6}", score.scores.recall_at_1),
+            score.query_count.to_string(),
+            score.document_count.to_string(),
+        ]);
+    }
+    table
+}
+
+/// Scores of the dense arm beside those published for the f32 weights.
+fn published_table(scores: &[PairScore]) -> Table {
+    let mut table = Table::new([
+        "pair",
+        "nDCG@10",
+        "published",
+        "gap",
+        "R@1",
+        "published",
+        "gap",
+        "questions",
+        "contexts",
+    ]);
+    for score in scores.iter().filter(|score| score.arm == "dense") {
+        let published = published_dev_scores()
+            .iter()
+            .find(|cell| cell.is_valid && cell.pair == score.pair);
+        let beside = |ours: f64, theirs: Option<f64>| {
+            [
+                format!("{:.2}", 100.0 * ours),
+                theirs.map_or_else(|| "-".to_owned(), |theirs| format!("{theirs:.2}")),
+                theirs.map_or_else(
+                    || "-".to_owned(),
+                    |theirs| format!("{:+.2}", 100.0 * ours - theirs),
+                ),
+            ]
+        };
+        let ndcg = beside(
+            score.scores.ndcg_at_10,
+            published.map(|cell| cell.ndcg_at_10),
+        );
+        let recall = beside(
+            score.scores.recall_at_1,
+            published.map(|cell| cell.recall_at_1),
+        );
+        let counts = [
+            score.query_count.to_string(),
+            score.document_count.to_string(),
+        ];
+        table.push(
+            std::iter::once(score.pair.clone())
+                .chain(ndcg)
+                .chain(recall)
+                .chain(counts),
+        );
+    }
+    table
+}
+
+/// Studies whose results lie in a folder, by name.
+pub(super) fn stored(folder: &Path) -> Vec<Place> {
+    let mut found: Vec<Place> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "jsonl")
+        })
+        .filter_map(|path| {
+            Some(Place {
+                folder: folder.to_owned(),
+                name: path.file_stem()?.to_str()?.to_owned(),
+            })
+        })
+        .collect();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
+}
