@@ -24,10 +24,12 @@ mod fixed_point;
 pub mod layout;
 pub mod problem;
 pub mod random;
+pub mod tensor;
 
 pub use attention::{Answer, AttentionError, attention};
 pub use layout::{
     BigBird, BlockCounts, BlockKind, BlockPattern, Extents, Layout, LayoutError, Strided,
     VisibleKeys, Window,
 };
-pub use problem::{DType, Problem, ProblemError, Shape, Tensor};
+pub use problem::{Problem, ProblemError, Shape};
+pub use tensor::{DType, Tensor};

@@ -1,9 +1,8 @@
 //! One attention problem: shape, inputs in their own number format, scale, layout.
 
 use crate::layout::Layout;
-use half::{bf16, f16};
-use std::fmt;
-use std::str::FromStr;
+
+pub use crate::tensor::{DType, Tensor};
 
 /// Extents of an attention problem. Tensors are `(batch, heads, seqlen, head_dim)`, row-major ("bhsd").
 ///
@@ -27,41 +26,6 @@ pub struct Shape {
     pub seqlen_kv: usize,
     /// Channels of a head.
     pub head_dim: usize,
-}
-
-/// Number formats of inputs and outputs.
-///
-/// ```
-/// use flashproof_reference::DType;
-/// assert_eq!("bf16".parse(), Ok(DType::Bf16));
-/// assert_eq!(DType::F16.to_string(), "f16");
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum DType {
-    /// IEEE binary16.
-    F16,
-    /// bfloat16.
-    Bf16,
-    /// IEEE binary32.
-    F32,
-}
-
-/// Numbers in the format the kernel receives.
-///
-/// ```
-/// use flashproof_reference::{DType, Tensor};
-/// let tensor = Tensor::from_f32_exactly(DType::F16, &[0.5, 2.0])?;
-/// assert_eq!((tensor.len(), tensor.get(1)), (2, Some(2.0)));
-/// # Ok::<(), flashproof_reference::ProblemError>(())
-/// ```
-#[derive(Clone, Debug, PartialEq)]
-pub enum Tensor {
-    /// IEEE binary16.
-    F16(Vec<f16>),
-    /// bfloat16.
-    Bf16(Vec<bf16>),
-    /// IEEE binary32.
-    F32(Vec<f32>),
 }
 
 /// Inputs of attention: every number is taken as the exact real number it encodes.
@@ -185,54 +149,6 @@ pub enum ProblemError {
         /// The name found.
         found: String,
     },
-}
-
-impl DType {
-    /// Every format, in the order of the enum.
-    ///
-    /// ```
-    /// # use flashproof_reference::DType;
-    /// assert_eq!(DType::ALL[0], DType::F16);
-    /// ```
-    pub const ALL: [Self; 3] = [Self::F16, Self::Bf16, Self::F32];
-
-    /// Bytes of one number.
-    ///
-    /// ```
-    /// # use flashproof_reference::DType;
-    /// assert_eq!(DType::ALL.map(DType::size_bytes), [2, 2, 4]);
-    /// ```
-    pub fn size_bytes(self) -> usize {
-        match self {
-            Self::F16 | Self::Bf16 => 2,
-            Self::F32 => 4,
-        }
-    }
-}
-
-impl fmt::Display for DType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::F16 => "f16",
-            Self::Bf16 => "bf16",
-            Self::F32 => "f32",
-        })
-    }
-}
-
-impl FromStr for DType {
-    type Err = ProblemError;
-
-    fn from_str(text: &str) -> Result<Self, ProblemError> {
-        match text {
-            "f16" => Ok(Self::F16),
-            "bf16" => Ok(Self::Bf16),
-            "f32" => Ok(Self::F32),
-            _ => Err(ProblemError::UnknownDType {
-                found: text.to_owned(),
-            }),
-        }
-    }
 }
 
 impl Shape {
@@ -360,127 +276,6 @@ impl Shape {
             });
         }
         Ok(())
-    }
-}
-
-impl Tensor {
-    /// These numbers in `dtype`, all of which must be numbers of that format. NaN counts as one, whatever its payload.
-    ///
-    /// ```
-    /// # use flashproof_reference::{DType, Tensor};
-    /// assert_eq!(Tensor::from_f32_exactly(DType::F32, &[0.1])?.get(0), Some(f64::from(0.1_f32)));
-    /// assert!(Tensor::from_f32_exactly(DType::Bf16, &[0.1]).is_err());
-    /// # Ok::<(), flashproof_reference::ProblemError>(())
-    /// ```
-    pub fn from_f32_exactly(dtype: DType, values: &[f32]) -> Result<Self, ProblemError> {
-        let tensor = Self::from_f32_rounded(dtype, values);
-        for (index, value) in values.iter().enumerate() {
-            let kept = tensor.get(index).expect("as many elements as values");
-            if kept.to_bits() != f64::from(*value).to_bits() && !value.is_nan() {
-                return Err(ProblemError::NotRepresentable {
-                    index,
-                    bits: value.to_bits(),
-                    dtype,
-                });
-            }
-        }
-        Ok(tensor)
-    }
-
-    /// These numbers in `dtype`, each rounded once, to nearest even.
-    ///
-    /// ```
-    /// # use flashproof_reference::{DType, Tensor};
-    /// // 1 + 2^-8 lies halfway between the bf16 numbers 1 and 1 + 2^-7: to even.
-    /// assert_eq!(Tensor::from_f32_rounded(DType::Bf16, &[1.00390625]).get(0), Some(1.0));
-    /// ```
-    pub fn from_f32_rounded(dtype: DType, values: &[f32]) -> Self {
-        match dtype {
-            DType::F16 => Self::F16(values.iter().map(|&value| f16::from_f32(value)).collect()),
-            DType::Bf16 => Self::Bf16(values.iter().map(|&value| bf16::from_f32(value)).collect()),
-            DType::F32 => Self::F32(values.to_vec()),
-        }
-    }
-
-    /// Number of elements.
-    ///
-    /// ```
-    /// # use flashproof_reference::Tensor;
-    /// assert_eq!(Tensor::F32(vec![0.0; 2]).len(), 2);
-    /// ```
-    pub fn len(&self) -> usize {
-        match self {
-            Self::F16(values) => values.len(),
-            Self::Bf16(values) => values.len(),
-            Self::F32(values) => values.len(),
-        }
-    }
-
-    /// Whether there are no elements.
-    ///
-    /// ```
-    /// # use flashproof_reference::Tensor;
-    /// assert!(Tensor::F32(vec![]).is_empty());
-    /// ```
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The number format.
-    ///
-    /// ```
-    /// # use flashproof_reference::{DType, Tensor};
-    /// assert_eq!(Tensor::F32(vec![]).dtype(), DType::F32);
-    /// ```
-    pub fn dtype(&self) -> DType {
-        match self {
-            Self::F16(_) => DType::F16,
-            Self::Bf16(_) => DType::Bf16,
-            Self::F32(_) => DType::F32,
-        }
-    }
-
-    /// The exact value of an element; `None` past the end.
-    ///
-    /// ```
-    /// # use flashproof_reference::Tensor;
-    /// let tensor = Tensor::F32(vec![0.5, 2.0]);
-    /// assert_eq!((tensor.get(1), tensor.get(2)), (Some(2.0), None));
-    /// ```
-    pub fn get(&self, index: usize) -> Option<f64> {
-        match self {
-            Self::F16(values) => values.get(index).map(|value| value.to_f64()),
-            Self::Bf16(values) => values.get(index).map(|value| value.to_f64()),
-            Self::F32(values) => values.get(index).map(|&value| f64::from(value)),
-        }
-    }
-
-    /// The exact values of all elements.
-    ///
-    /// ```
-    /// # use flashproof_reference::Tensor;
-    /// assert_eq!(Tensor::F32(vec![0.5, 2.0]).to_f64(), [0.5, 2.0]);
-    /// ```
-    pub fn to_f64(&self) -> Vec<f64> {
-        match self {
-            Self::F16(values) => values.iter().map(|value| value.to_f64()).collect(),
-            Self::Bf16(values) => values.iter().map(|value| value.to_f64()).collect(),
-            Self::F32(values) => values.iter().map(|&value| f64::from(value)).collect(),
-        }
-    }
-
-    /// The exact values of all elements: every format's numbers are f32 numbers.
-    ///
-    /// ```
-    /// # use flashproof_reference::Tensor;
-    /// assert_eq!(Tensor::F32(vec![0.5, 2.0]).to_f32(), [0.5, 2.0]);
-    /// ```
-    pub fn to_f32(&self) -> Vec<f32> {
-        match self {
-            Self::F16(values) => values.iter().map(|value| value.to_f32()).collect(),
-            Self::Bf16(values) => values.iter().map(|value| value.to_f32()).collect(),
-            Self::F32(values) => values.clone(),
-        }
     }
 }
 
@@ -612,7 +407,7 @@ mod tests {
             "q of shape [18446744073709551615, 4, 3, 7] has more elements than this machine can address",
         );
         check(
-            &|p| p.k = Tensor::F16(vec![f16::ONE; 140]),
+            &|p| p.k = Tensor::F16(vec![half::f16::ONE; 140]),
             "q, k and v are f32, f16 and f32, but must be of one format",
         );
         check(
@@ -663,44 +458,6 @@ mod tests {
             .kv_head(5),
             5,
             "malformed, but no panic"
-        );
-    }
-
-    #[test]
-    fn formats_round_to_nearest_even_and_exactness_is_asked_for() {
-        for dtype in DType::ALL {
-            assert_eq!(dtype.to_string().parse(), Ok(dtype));
-            assert_eq!(
-                Tensor::from_f32_exactly(dtype, &[-0.0, f32::INFINITY])
-                    .unwrap()
-                    .get(0)
-                    .unwrap()
-                    .to_bits(),
-                1 << 63
-            );
-            assert!(
-                Tensor::from_f32_exactly(dtype, &[f32::NAN])
-                    .unwrap()
-                    .get(0)
-                    .unwrap()
-                    .is_nan()
-            );
-        }
-        let error = "fp16".parse::<DType>().unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "unknown number format \"fp16\": expected f16, bf16 or f32"
-        );
-        let halfway = [1.0 + 2f32.powi(-11), 1.0 + 3.0 * 2f32.powi(-11)];
-        let rounded = Tensor::from_f32_rounded(DType::F16, &halfway);
-        assert_eq!(rounded.to_f64(), [1.0, 1.0 + 2f64.powi(-9)]);
-        assert_eq!(
-            Tensor::from_f32_exactly(DType::F16, &halfway),
-            Err(ProblemError::NotRepresentable {
-                index: 0,
-                bits: halfway[0].to_bits(),
-                dtype: DType::F16
-            })
         );
     }
 }

@@ -17,7 +17,7 @@ use super::{Lanes, Task};
 pub const WEIGHT_ZERO_BELOW: f32 = -87.0;
 
 /// The upper 9 bits of ln 2, rounded up.
-const LN_2_HIGH: f32 = 0.693_359_375;
+const LN_2_HIGH: f32 = f32::from_bits(0x3f31_8000);
 /// ln 2 less its upper part.
 const LN_2_LOW: f32 = -2.121_944_4e-4;
 /// 1.5 * 2^23: adding it leaves a whole number in the low bits of the sum.

@@ -171,11 +171,8 @@ impl<'a> Tile<'a> {
             let same = (next.0, next.1) == (kept.0, kept.1);
             if same {
                 // Infinities of both signs, or a NaN: NaN. One sign: itself.
-                kept.2 = if kept.2 + next.2 == kept.2 {
-                    kept.2
-                } else {
-                    f32::NAN
-                };
+                let sum = kept.2 + next.2;
+                kept.2 = if sum.is_nan() { f32::NAN } else { sum };
             }
             same
         });
