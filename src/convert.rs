@@ -118,10 +118,7 @@ pub fn saturate_f64_to_i128(x: f64) -> i128 {
 /// Rounded to nearest even.
 #[inline]
 pub fn f64_from_i128(x: i128) -> f64 {
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "rounding is what is asked for"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "rounding is what is asked for")]
     let float = x as f64;
     float
 }

@@ -68,8 +68,6 @@ pub(crate) struct Landing<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival {
     pub(crate) barrier: usize,
-    /// Threads the instruction names; `None` for the whole CTA.
-    pub(crate) threads: Option<u32>,
     /// All threads of the warp are promised to execute it together.
     pub(crate) aligned: bool,
     /// Lanes of the warp that have not exited.

@@ -5,7 +5,7 @@
 //! on which side of every coarser number the exact value lies, so the second rounding is as if it were the only one
 //! (Boldo and Melquiond, "When double rounding is odd", 2005).
 
-use crate::convert::{low_u32, f64_to_f32};
+use crate::convert::{f64_to_f32, low_u32};
 use crate::ptx::Rounding;
 
 /// Canonical NaN of f32 results.

@@ -150,17 +150,17 @@ macro_rules! word {
 word!(
     u32,
     low_u32,
-    |a, b| low_u32(u64::from(a) * u64::from(b) >> 32),
+    |a, b| low_u32((u64::from(a) * u64::from(b)) >> 32),
     |a: u32, b: u32| low_u32(
-        (i64::from(a.cast_signed()) * i64::from(b.cast_signed()) >> 32).cast_unsigned()
+        ((i64::from(a.cast_signed()) * i64::from(b.cast_signed())) >> 32).cast_unsigned()
     )
 );
 word!(
     u64,
     |x| x,
-    |a, b| low_u64(u128::from(a) * u128::from(b) >> 64),
+    |a, b| low_u64((u128::from(a) * u128::from(b)) >> 64),
     |a: u64, b: u64| low_u64(
-        (i128::from(a.cast_signed()) * i128::from(b.cast_signed()) >> 64).cast_unsigned()
+        ((i128::from(a.cast_signed()) * i128::from(b.cast_signed())) >> 64).cast_unsigned()
     )
 );
 

@@ -6,7 +6,7 @@
 //! `cp.async` writes at its issue, unordered with every access until its thread has waited for it; from then on it counts
 //! as a write of that thread at that moment.
 //!
-//! **Source.** Flanagan and Freund, "FastTrack" (PLDI 2009): the last write as one epoch. Deviations: clocks are kept by
+//! **Source.** Flanagan and Freund, "`FastTrack`" (PLDI 2009): the last write as one epoch. Deviations: clocks are kept by
 //! warp, not by thread (threads of a warp share barriers), and of the readers since the last write two are kept, which is
 //! enough to tell whether one of them is somebody else. Shadow granularity is a 32-bit word until a narrower access
 //! touches it, then a byte.

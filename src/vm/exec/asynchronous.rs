@@ -4,6 +4,11 @@
 //! thread covers the copy. PTX allows any moment in between: a kernel that is right for the latest is not thereby right
 //! for the others, which is why detectors watch the interval.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "dispatch matches every instruction; only those of this class come here"
+)]
+
 use super::super::event::{AccessKind, AsyncCopy, Landing};
 use super::cta::Machine;
 use super::dispatch::Site;

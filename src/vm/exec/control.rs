@@ -1,5 +1,10 @@
 //! What threads do together: shuffles, votes, warp and CTA barriers.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "dispatch matches every instruction; only those of this class come here"
+)]
+
 use super::super::event::{Arrival, Participant};
 use super::cta::{BARRIERS, Machine, Reduction};
 use super::dispatch::Site;
@@ -211,7 +216,6 @@ impl Machine<'_> {
             .sum();
         let arrival = Arrival {
             barrier: id,
-            threads,
             aligned,
             live: warp.live,
             arrived,

@@ -1,5 +1,10 @@
 //! Moves, selections, packing, address conversion and `cvt`.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "dispatch matches every instruction; only those of this class come here"
+)]
+
 use super::super::arithmetic::float::{self, Format, canonical_f32, flush_f32, saturate_f32};
 use super::super::arithmetic::integer::sign_extend;
 use super::super::memory::window;

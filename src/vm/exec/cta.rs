@@ -49,21 +49,6 @@ pub(crate) struct Counts {
     pub(crate) copies_left_pending: u64,
 }
 
-impl Counts {
-    pub(crate) fn add(&mut self, other: &Self) {
-        for (sum, more) in self
-            .warp_instructions
-            .iter_mut()
-            .zip(other.warp_instructions)
-        {
-            *sum += more;
-        }
-        self.thread_instructions += other.thread_instructions;
-        self.barriers += other.barriers;
-        self.copies_left_pending += other.copies_left_pending;
-    }
-}
-
 /// Everything of a CTA but its warps.
 pub(super) struct Machine<'a> {
     pub(super) program: &'a Program<'a>,

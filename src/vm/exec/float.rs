@@ -1,5 +1,10 @@
 //! Float arithmetic, functions and comparisons.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "dispatch matches every instruction; only those of this class come here"
+)]
+
 use super::super::arithmetic::float::{
     self, Format, NAN_F32, NAN_HALF, canonical_f32, extremum, flush_f32, fma_f32, saturate_f32,
 };

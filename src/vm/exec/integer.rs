@@ -1,5 +1,10 @@
 //! Integer arithmetic, logic, shifts and comparisons.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "dispatch matches every instruction; only those of this class come here"
+)]
+
 use super::super::arithmetic::integer::{
     Word, bit_field_extract, bit_field_insert, bit_find, lop3, permute, permute_selector,
     sign_extend,

@@ -1,5 +1,10 @@
 //! `ldmatrix`, `stmatrix` and `mma.sync`.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "dispatch matches every instruction; only those of this class come here"
+)]
+
 use super::super::event::AccessKind;
 use super::super::tensor_core::{self, Accumulator, Fragment, Tile};
 use super::cta::Machine;

@@ -23,7 +23,7 @@ use super::super::memory::View;
 use super::{Ledger, Names, Where};
 use crate::convert::index;
 use crate::diagnostic::Code;
-use crate::ptx::{Address, AddressBase, Instruction, Op, RegisterId, Space, TypeKind};
+use crate::ptx::{Address, AddressBase, Instruction, Op, Operand, RegisterId, Space, TypeKind};
 use rules::{Context, RegisterShadow};
 use shadow::{ByteBits, Planes};
 use std::collections::BTreeSet;
@@ -71,15 +71,23 @@ pub(super) struct Initcheck {
     ledger: Ledger,
 }
 
+/// The register of an operand, if it is one.
+fn register(operand: Operand) -> Option<RegisterId> {
+    match operand {
+        Operand::Register(register) => Some(register),
+        Operand::Immediate(_) | Operand::Address(..) | Operand::Special(_) => None,
+    }
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "whatever has no address, lane mask or barrier number only computes"
+)]
 fn plan(instruction: &Instruction) -> Plan {
     let op = &instruction.op;
     let base = |address: &Address| match address.base {
         AddressBase::Register(register) => Some(register),
         AddressBase::Symbol(_) | AddressBase::Absolute => None,
-    };
-    let register = |operand: crate::ptx::Operand| match operand {
-        crate::ptx::Operand::Register(register) => Some(register),
-        _ => None,
     };
     let mut address: Vec<RegisterId> = Vec::new();
     match op {
@@ -330,13 +338,7 @@ impl Initcheck {
         }
     }
 
-    fn store(
-        &mut self,
-        step: &Step<'_>,
-        access: &Access<'_>,
-        size: u32,
-        data: &[crate::ptx::Operand],
-    ) {
+    fn store(&mut self, step: &Step<'_>, access: &Access<'_>, size: u32, data: &[Operand]) {
         let shadow = &self.warps[step.warp];
         let planes: Vec<Planes> = data
             .iter()
@@ -348,10 +350,7 @@ impl Initcheck {
                 .iter()
                 .zip(&planes)
                 .find(|(_, planes)| planes.any() & access.mask != 0);
-            let register = culprit.and_then(|(operand, _)| match operand {
-                crate::ptx::Operand::Register(register) => Some(*register),
-                _ => None,
-            });
+            let register = culprit.and_then(|(operand, _)| register(*operand));
             self.report(
                 STORE,
                 step,
@@ -412,7 +411,7 @@ impl Initcheck {
             );
             old.set_lane(lane, bits);
         }
-        let data: Vec<crate::ptx::Operand> = [Some(*b), *c].into_iter().flatten().collect();
+        let data: Vec<Operand> = [Some(*b), *c].into_iter().flatten().collect();
         // The new value mixes old and operand: store the operand's shadow, then what was undefined before.
         self.store(step, access, ty.bytes(), &data[..1]);
         if let Some(d) = d {
@@ -428,10 +427,8 @@ impl Observer for Initcheck {
     }
 
     fn step(&mut self, step: &Step<'_>) {
-        let plan = &self.plans[step.at];
-        let shadow = &mut self.warps[step.warp];
-        if let Some(guard) = plan.guard {
-            let undefined = shadow.of(guard).any() & step.path;
+        if let Some(guard) = self.plans[step.at].guard {
+            let undefined = self.warps[step.warp].of(guard).any() & step.path;
             if undefined != 0 {
                 self.report(
                     GUARD,
@@ -440,13 +437,12 @@ impl Observer for Initcheck {
                     undefined,
                     "the guard of this instruction",
                 );
-                return;
             }
         }
         if step.mask == 0 {
             return;
         }
-        for at in 0..plan.address.len() {
+        for at in 0..self.plans[step.at].address.len() {
             let register = self.plans[step.at].address[at];
             let undefined = self.warps[step.warp].of(register).any() & step.mask;
             if undefined != 0 {
@@ -464,12 +460,13 @@ impl Observer for Initcheck {
             return;
         }
         let shadow = &mut self.warps[step.warp];
-        // A warp-wide instruction reads lanes that do not execute it; so does nothing else.
+        // A shuffle of part of a warp may read lanes that do not execute it; nothing else looks beyond its own lanes.
+        let shuffles = matches!(step.instruction.op, Op::Shfl { .. }) && step.mask != u32::MAX;
         let any = plan
             .reads
             .iter()
             .fold(0, |any, register| any | shadow.of(*register).any());
-        if any & step.mask == 0 && !matches!(step.instruction.op, Op::Shfl { .. }) {
+        if any & step.mask == 0 && !shuffles {
             for register in &plan.writes {
                 shadow.planes[index(register.0)].clear(step.mask);
             }

@@ -34,7 +34,7 @@ impl Context<'_> {
         match operand {
             Operand::Register(register) => match self.slots.of(register) {
                 slot @ Slot::Predicate(_) => u64::from(self.registers.predicate(slot) >> lane & 1),
-                slot => self.registers.long(slot)[lane],
+                slot @ (Slot::Word(_) | Slot::Long(_)) => self.registers.long(slot)[lane],
             },
             Operand::Immediate(bits) => bits,
             Operand::Address(..) | Operand::Special(_) => 0,
