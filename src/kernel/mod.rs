@@ -9,12 +9,14 @@ pub mod manifest;
 pub mod method;
 pub mod output;
 pub mod param;
+pub mod support;
 pub mod table;
 pub mod tiles;
 
-pub use bind::{BindError, Unsupported, scale_log2};
+pub use bind::{BindError, scale_log2};
 pub use binding::{Arg, Binding, Buffer, Content};
 pub use check::Mismatch;
 pub use manifest::{Manifest, ManifestError};
 pub use output::{DecodeError, Outputs};
+pub use support::Unsupported;
 pub use table::{Defect, Expected, Kernel, UnknownKernel, all, by_name, defects};
