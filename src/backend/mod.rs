@@ -1,6 +1,3 @@
-//! Kernel and problem to outcome.
-
-pub mod native;
 //! Kernel and problem to outcome, three ways: the virtual machine, this machine's CPU, a CUDA device.
 
 pub mod device;

@@ -1,8 +1,13 @@
 //! The one test binary.
 
 mod cli;
+mod conformance;
+mod defects;
 mod encoder;
+mod laws;
+mod properties;
 mod ptx;
+mod regressions;
 mod study;
 mod tensor_core;
 mod tidy;
