@@ -11,6 +11,7 @@
 mod curve;
 mod data;
 mod embedder;
+mod encoder;
 mod plan;
 mod progress;
 mod results;

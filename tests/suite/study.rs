@@ -5,11 +5,13 @@ mod toy;
 
 use std::path::PathBuf;
 
+use crate::tiny_model::TinyModel;
+use flashproof::encoder::Encoder;
 use flashproof::mlqa::{Corpus, Half, Language, Pair, half_of};
 use flashproof::stats::BandOptions;
 use flashproof::study::{
-    DataFolder, Event, Family, Metric, Plan, Progress, Results, ResultsError, Silent, Source,
-    Split, StudyError, csv, curves, differences, pair_scores, run,
+    DataFolder, Embedder, Event, Family, Metric, Plan, Progress, Results, ResultsError, Silent,
+    Source, Split, StudyError, csv, curves, differences, pair_scores, run,
 };
 use toy::{ENDLESS, Made, Scratch, Toy, plan, run_toy, timeless};
 
@@ -404,4 +406,49 @@ fn bad_plans_and_sources_are_named() {
     run_toy(&few, &scratch).unwrap();
     let judgements = &Results::read(&scratch.0).unwrap().judgements["de-en"];
     assert_eq!((judgements.query_ids.len(), judgements.documents), (7, 30));
+}
+
+#[test]
+fn an_encoder_serves_a_study() {
+    let model = TinyModel::random(5).e5s1();
+    let mut encoder = Encoder::from_e5s1(&model, None).unwrap();
+    let embedder: &mut dyn Embedder = &mut encoder;
+    assert_eq!(
+        embedder.count_tokens(""),
+        Ok(0),
+        "special tokens are not counted"
+    );
+    let (one, two) = (
+        embedder.count_tokens("ab").unwrap(),
+        embedder.count_tokens("ab ca ab").unwrap(),
+    );
+    assert!(0 < one && one < two);
+    assert_eq!(embedder.check_arm("window:0.5"), Ok(()));
+    assert!(embedder.check_arm("magic").unwrap_err().contains("magic"));
+
+    let texts = ["ab ca b c a", "ca ca c b ab ab c"].map(str::to_owned);
+    let dense = embedder.embed_documents(&texts, "dense").unwrap();
+    let window = embedder.embed_documents(&texts, "window:0.5").unwrap();
+    let queries = embedder.embed_queries(&texts).unwrap();
+    assert_eq!(dense.densities, [1.0; 2]);
+    assert!(
+        window.densities.iter().all(|&density| density < 0.9),
+        "{window:?}"
+    );
+    assert_ne!(dense.vectors, window.vectors);
+    assert_ne!(dense.vectors, queries, "a question has another prefix");
+    for vector in dense.vectors.iter().chain(&window.vectors).chain(&queries) {
+        let squared: f32 = vector.iter().map(|x| x * x).sum();
+        assert!((squared - 1.0).abs() < 1e-4, "{squared}");
+    }
+    let long = vec!["ab ".repeat(500)];
+    assert_eq!(
+        embedder
+            .embed_documents(&long, "dense")
+            .unwrap()
+            .vectors
+            .len(),
+        1,
+        "cut, not refused"
+    );
 }
