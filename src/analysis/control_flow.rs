@@ -69,9 +69,10 @@ impl Graph {
             .map(|(block, first)| {
                 let end = firsts.get(block + 1).copied().unwrap_or(count);
                 let last = &function.instructions[end - 1];
-                let target = match &last.op {
-                    Op::Bra { target, .. } => Some(block_at(index(*target))),
-                    _ => None, // every other instruction goes on to the next or leaves
+                let target = if let Op::Bra { target, .. } = &last.op {
+                    Some(block_at(index(*target)))
+                } else {
+                    None
                 };
                 let goes_on = !ends_block(&last.op) || last.guard.is_some();
                 let inside = |block: &BlockIndex| *block < firsts.len();

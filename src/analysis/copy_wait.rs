@@ -39,6 +39,7 @@
 
 mod explore;
 mod overlap;
+mod question;
 mod report;
 mod slice;
 mod state;

@@ -172,6 +172,10 @@ impl<'m> Context<'m> {
     }
 
     /// Whether what an instruction gives may differ between threads.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "any other gives the same for the same operands"
+    )]
     fn varies(&self, op: &Op, read: &dyn Fn(RegisterId) -> Value) -> bool {
         match op {
             Op::Shfl { .. }
@@ -182,14 +186,19 @@ impl<'m> Context<'m> {
             | Op::LdMatrix { .. }
             | Op::Mma(_) => true,
             Op::BarrierRed { .. } => false,
-            Op::Mov { a, .. } => self.operand(*a, read).differs(),
+            Op::Mov { a, .. } | Op::Cvt { a, .. } => self.operand(*a, read).differs(),
             _ => op
                 .reads()
                 .into_iter()
-                .any(|register| read(register).differs()), // the same operands, the same result
+                .any(|register| read(register).differs()),
         }
     }
 
+    /// Results that follow from the operands, exactly or in part.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "nothing is known of what the others give"
+    )]
     fn known(&self, op: &Op, read: &dyn Fn(RegisterId) -> Value) -> Vec<(RegisterId, Value)> {
         let get = |operand: &Operand| self.operand(*operand, read);
         let one = |register: &RegisterId, value: Option<Value>| {
@@ -344,7 +353,7 @@ impl<'m> Context<'m> {
                 a,
                 ..
             } => one(d, Some(get(a))),
-            _ => Vec::new(), // nothing is known of what the others give
+            _ => Vec::new(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The one test binary.
 
+mod analysis;
 mod cli;
 mod conformance;
 mod defects;

@@ -10,7 +10,7 @@ fn texts(folder: &Path) -> Vec<PathBuf> {
     };
     let mut found = Vec::new();
     for entry in entries {
-        let path = entry.unwrap().path();
+        let path = entry.expect("the folder can be read").path();
         if path.is_dir() {
             found.extend(texts(&path));
         } else if path.extension().is_some_and(|extension| extension == "ptx") {

@@ -1,12 +1,13 @@
 //! Follows every path until no new state is met.
 
 use super::overlap::{Overlap, Pair, Shape, overlap};
+use super::question::{copied_bytes, is_jump, is_order, shared_read, waited_groups};
 use super::slice::Slice;
 use super::state::{Copy, Stage, State};
 use crate::analysis::control_flow::{BlockIndex, Graph};
 use crate::analysis::evaluate::Context;
 use crate::analysis::value::{Value, ValueId, Values};
-use crate::ptx::{Address, Instruction, Op, Operand, Predicate, RegisterId, Space};
+use crate::ptx::{Address, Instruction, Op, Operand, Predicate, RegisterId};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
@@ -63,6 +64,9 @@ struct Node {
     parent: Option<usize>,
 }
 
+/// What an instruction gives for the registers it reads.
+type Results = HashMap<(usize, Vec<Option<ValueId>>), Vec<(RegisterId, ValueId)>>;
+
 type OverlapKey = (usize, ValueId, ValueId, usize, ValueId, ValueId);
 
 /// The walk.
@@ -75,73 +79,19 @@ pub(super) struct Explorer<'c, 'm> {
     seen: HashSet<Rc<State>>,
     at_loop_heads: HashMap<(BlockIndex, usize), HashSet<ValueId>>,
     overlaps: HashMap<OverlapKey, Overlap>,
-    results: HashMap<(usize, Vec<Option<ValueId>>), Vec<(RegisterId, ValueId)>>,
+    results: Results,
     cap: u32,
     conflicts: Vec<Conflict>,
     conflicts_seen: HashSet<(Kind, usize, usize)>,
     undecided: BTreeSet<Undecided>,
 }
 
-/// Whether an instruction orders copies and reads of threads.
-fn is_order(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::CpAsyncCommit
-            | Op::CpAsyncWait { .. }
-            | Op::CpAsyncWaitAll
-            | Op::BarrierSync { .. }
-            | Op::BarrierArrive { .. }
-            | Op::BarrierRed { .. }
-    )
-}
-
-/// The shared read that an instruction makes, if any.
-fn shared_read(op: &Op) -> Option<(Address, Shape)> {
-    match op {
-        Op::Ld {
-            space: Space::Shared | Space::Generic,
-            d,
-            ty,
-            address,
-            ..
-        } => {
-            let count = u64::try_from(d.len()).expect("at most 4");
-            Some((
-                *address,
-                Shape::Own {
-                    bytes: count * u64::from(ty.bytes()),
-                },
-            ))
-        }
-        Op::LdMatrix {
-            transposed,
-            d,
-            address,
-            ..
-        } => Some((
-            *address,
-            Shape::Matrix {
-                rows: 8 * d.len(),
-                transposed: *transposed,
-            },
-        )),
-        _ => None, // no other instruction reads shared memory that copies write
-    }
-}
-
 impl<'c, 'm> Explorer<'c, 'm> {
     pub(super) fn new(context: &'c Context<'m>) -> Self {
         let graph = Graph::new(context.function);
         let slice = Slice::new(context.function, &graph);
-        let most =
-            context
-                .function
-                .instructions
-                .iter()
-                .filter_map(|instruction| match &instruction.op {
-                    Op::CpAsyncWait { groups } => Some(*groups),
-                    _ => None, // no other instruction counts groups
-                });
+        let instructions = context.function.instructions.iter();
+        let most = instructions.filter_map(|instruction| waited_groups(&instruction.op));
         let cap = most.max().unwrap_or(0).saturating_add(1);
         Self {
             context,
@@ -252,10 +202,11 @@ impl<'c, 'm> Explorer<'c, 'm> {
         self.run_block(node, &mut state, &Value::exact(1));
         let at = block.instructions.end - 1;
         let last = &self.context.function.instructions[at];
-        match &last.op {
-            Op::Bra { .. } => self.branch(node, state, at, last),
+        if matches!(last.op, Op::Bra { .. }) {
+            self.branch(node, state, at, last);
+        } else {
             // Threads that leave early only make fewer copies and reads.
-            _ => self.go(node, &state, block.next),
+            self.go(node, &state, block.next);
         }
     }
 
@@ -264,10 +215,7 @@ impl<'c, 'm> Explorer<'c, 'm> {
         let function = self.context.function;
         for at in self.graph.blocks[state.block].instructions.clone() {
             let instruction = &function.instructions[at];
-            if !matches!(
-                instruction.op,
-                Op::Bra { .. } | Op::Ret | Op::Exit | Op::Trap
-            ) {
+            if !is_jump(&instruction.op) {
                 self.execute(node, state, at, instruction, active);
             }
         }
@@ -370,6 +318,7 @@ impl<'c, 'm> Explorer<'c, 'm> {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the others move no copy")]
     fn execute(
         &mut self,
         node: usize,
@@ -424,7 +373,7 @@ impl<'c, 'm> Explorer<'c, 'm> {
                     state.warp_barrier();
                 }
             }
-            _ => {} // the others move no copy
+            _ => {}
         }
         self.assign(state, at, instruction, &guard);
     }
@@ -535,10 +484,8 @@ impl<'c, 'm> Explorer<'c, 'm> {
                 Some(found) => *found,
                 None => {
                     let get = |id: ValueId| self.values.get(id);
-                    let bytes = match &self.context.function.instructions[copy.instruction].op {
-                        Op::CpAsync { bytes, .. } => u64::from(*bytes),
-                        _ => 0, // copies are made of `cp.async` alone
-                    };
+                    let bytes =
+                        copied_bytes(&self.context.function.instructions[copy.instruction].op);
                     let read = (get(address), get(guard), shape);
                     let found = overlap(
                         self.context.threads(),
@@ -555,18 +502,17 @@ impl<'c, 'm> Explorer<'c, 'm> {
                 Stage::Warp => (Kind::Barrier, found.warps),
             };
             match pair {
-                Some(pair) => {
-                    if self.conflicts_seen.insert((kind, at, copy.instruction)) {
-                        let path = self.path(node);
-                        self.conflicts.push(Conflict {
-                            kind,
-                            read: at,
-                            copy: copy.instruction,
-                            pair,
-                            path,
-                        });
-                    }
+                Some(pair) if self.conflicts_seen.insert((kind, at, copy.instruction)) => {
+                    let path = self.path(node);
+                    self.conflicts.push(Conflict {
+                        kind,
+                        read: at,
+                        copy: copy.instruction,
+                        pair,
+                        path,
+                    });
                 }
+                Some(_) => {} // reported before
                 None if found.undecided => {
                     self.undecided.insert((
                         at,

@@ -96,7 +96,7 @@ fn history(context: &Context<'_>, exploration: &Exploration, conflict: &Conflict
     // A copy issued again after the last wait may be the same tile's next turn; the wait that matters follows a copy.
     let wait = trace
         .iter()
-        .rposition(|at| is_wait(at))
+        .rposition(is_wait)
         .filter(|wait| copy_before(*wait).is_some());
     let commits = wait
         .zip(wait.and_then(copy_before))

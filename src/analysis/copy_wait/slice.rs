@@ -1,5 +1,6 @@
 //! The registers that decide where copies and reads go and which way branches go, and where they are live.
 
+use super::question::{is_order, shared_read};
 use crate::analysis::control_flow::Graph;
 use crate::ptx::{AddressBase, Function, Op, RegisterId, TypeKind};
 use std::collections::HashMap;
@@ -94,15 +95,16 @@ fn is_followed(op: &Op) -> bool {
 
 /// Registers that an instruction needs for what the pass asks: its shared address, its barrier.
 fn asked(op: &Op) -> Vec<RegisterId> {
-    match op {
-        Op::Ld { address, .. } | Op::LdMatrix { address, .. } | Op::CpAsync { d: address, .. } => {
-            match address.base {
-                AddressBase::Register(register) => vec![register],
-                AddressBase::Symbol(_) | AddressBase::Absolute => Vec::new(),
-            }
-        }
-        Op::BarrierSync { .. } | Op::BarrierRed { .. } | Op::WarpSync { .. } => op.reads(),
-        _ => Vec::new(), // the pass asks nothing of the others
+    let address = if let Op::CpAsync { d, .. } = op {
+        Some(*d)
+    } else {
+        shared_read(op).map(|(address, _)| address)
+    };
+    match address.map(|address| address.base) {
+        Some(AddressBase::Register(register)) => vec![register],
+        Some(AddressBase::Symbol(_) | AddressBase::Absolute) => Vec::new(),
+        None if is_order(op) || matches!(op, Op::WarpSync { .. }) => op.reads(),
+        None => Vec::new(),
     }
 }
 
@@ -116,18 +118,12 @@ fn wanted(function: &Function) -> HashMap<RegisterId, usize> {
     let mut numbers = HashMap::new();
     let mut left: Vec<RegisterId> = Vec::new();
     for instruction in &function.instructions {
-        let decides = matches!(
-            instruction.op,
-            Op::Bra { .. }
-                | Op::Ld { .. }
-                | Op::LdMatrix { .. }
-                | Op::CpAsync { .. }
-                | Op::CpAsyncCommit
-                | Op::CpAsyncWait { .. }
-                | Op::CpAsyncWaitAll
-                | Op::BarrierSync { .. }
-                | Op::BarrierRed { .. }
-        );
+        let decides = is_order(&instruction.op)
+            || shared_read(&instruction.op).is_some()
+            || matches!(
+                instruction.op,
+                Op::Bra { .. } | Op::CpAsync { .. } | Op::WarpSync { .. }
+            );
         left.extend(asked(&instruction.op));
         left.extend(
             instruction

@@ -266,11 +266,9 @@ impl Body<'_, '_> {
         let rounded =
             matches!(accuracy, Accuracy::Rounded(rounding) if rounding != Rounding::NearestAway);
         m.check(match function {
-            MathFunction::Rcp | MathFunction::Sqrt => match ty {
-                F32 => accuracy == Accuracy::Approx || rounded,
-                F64 => rounded,
-                _ => false,
-            },
+            MathFunction::Rcp | MathFunction::Sqrt => {
+                (ty == F32 && accuracy == Accuracy::Approx) || (matches!(ty, F32 | F64) && rounded)
+            }
             MathFunction::Ex2 | MathFunction::Tanh => {
                 accuracy == Accuracy::Approx && matches!(ty, F32 | F16 | F16x2 | Bf16 | Bf16x2)
             }

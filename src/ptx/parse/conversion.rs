@@ -111,7 +111,7 @@ impl Body<'_, '_> {
         Ok(Op::Mov {
             ty,
             d,
-            a: self.source(ty)?,
+            a: self.source_or_special(ty, Width::Exactly(ty.bits()))?,
         })
     }
 
@@ -167,7 +167,7 @@ impl Body<'_, '_> {
         m.check(converts(to, from, rounding) && (!relu || matches!(to, F16 | Bf16 | Tf32)))?;
         let d = self.register(Width::AtLeast(to.bits()))?;
         self.comma()?;
-        let a = self.source_of(from, Width::AtLeast(from.bits()))?;
+        let a = self.source_or_special(from, Width::AtLeast(from.bits()))?;
         Ok(Op::Cvt {
             rounding,
             flush,
@@ -216,7 +216,7 @@ fn converts(to: ScalarType, from: ScalarType, rounding: Option<CvtRounding>) -> 
                 (to, from),
                 (F16 | Bf16, F32 | F64) | (F32, F64) | (Tf32, F32)
             );
-            to_float && (!from_float || narrower) && !(to == Tf32 && !from_float)
+            narrower || (to_float && to != Tf32 && !from_float)
         }
     }
 }

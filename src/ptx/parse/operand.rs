@@ -78,7 +78,24 @@ pub(super) fn literal(text: &str, negative: bool, ty: ScalarType) -> Option<u64>
             decimal::<f64>(text).map(|value| (if negative { -value } else { value }).to_bits())
         }
         ScalarType::F32 | ScalarType::F64 => None,
-        _ => {
+        ScalarType::F16
+        | ScalarType::F16x2
+        | ScalarType::Bf16
+        | ScalarType::Bf16x2
+        | ScalarType::Tf32
+        | ScalarType::Pred
+        | ScalarType::B8
+        | ScalarType::B16
+        | ScalarType::B32
+        | ScalarType::B64
+        | ScalarType::U8
+        | ScalarType::U16
+        | ScalarType::U32
+        | ScalarType::U64
+        | ScalarType::S8
+        | ScalarType::S16
+        | ScalarType::S32
+        | ScalarType::S64 => {
             let magnitude = unsigned(text)?;
             let most = ty.mask();
             if negative {
@@ -152,6 +169,19 @@ impl<'t> Body<'_, 't> {
         })
     }
 
+    /// A source operand of `mov` and `cvt`, which alone may read special registers.
+    pub(super) fn source_or_special(
+        &mut self,
+        ty: ScalarType,
+        width: Width,
+    ) -> Result<Operand, Error> {
+        let token = self.parser.peek();
+        if token.kind == TokenKind::Word && self.names.find(token.text).is_none() {
+            return self.special(ty).map(Operand::Special);
+        }
+        self.source_of(ty, width)
+    }
+
     /// A source operand of type `ty` in a register as wide.
     pub(super) fn source(&mut self, ty: ScalarType) -> Result<Operand, Error> {
         self.source_of(ty, Width::Exactly(ty.bits()))
@@ -177,7 +207,9 @@ impl<'t> Body<'_, 't> {
                     Ok(Operand::Address(symbol, self.offset()?))
                 }
                 Some(Entity::Symbol(_)) => Err(self.parser.malformed(width.describe())),
-                None => self.special(ty).map(Operand::Special),
+                None => Err(self
+                    .parser
+                    .malformed("the name of a register or variable declared before")),
             },
             TokenKind::Dot | TokenKind::Text | TokenKind::End | TokenKind::Stray => {
                 Err(self.parser.malformed("an operand"))

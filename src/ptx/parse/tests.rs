@@ -1,5 +1,7 @@
 //! Every form that is read, what is refused, and that no text makes the parser panic.
 
+mod programs;
+
 use super::parse;
 use crate::ptx::{Module, Op, Operand, Symbol, print};
 use proptest::prelude::*;
