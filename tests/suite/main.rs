@@ -1,6 +1,7 @@
 //! The one test binary.
 
 mod cli;
+mod isa;
 mod ptx;
 mod study;
 mod tensor_core;
