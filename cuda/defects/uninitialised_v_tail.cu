@@ -5,7 +5,7 @@
 /// Ancestor   https://github.com/Dao-AILab/flash-attention/issues/1745,
 ///            https://github.com/NVIDIA/cudnn-frontend/issues/624,
 ///            https://github.com/vllm-project/vllm/pull/53856
-/// Finding    uninitialised-value
+/// Finding    uninitialised-store
 /// Case       seqlen_q=16 seqlen_kv=17
 /// Launch     as kernels/block_sparse_sm80.toml says, head_dim 32 only
 /// Repaired   -DREPAIRED: the step as common/block_sparse.cuh has it

@@ -5,7 +5,7 @@
 ///            started before it.
 /// Ancestor   https://github.com/Dao-AILab/flash-attention commit 1c41d2b0 (a buffer in flight
 ///            while it is read); the mutation operator "stage index off by one"
-/// Finding    copy-in-flight-read; statically copy-wait-distance
+/// Finding    async-copy-read-early; statically copy-wait-distance
 /// Case       seqlen_q=64 seqlen_kv=256
 /// Launch     as kernels/block_sparse_sm80.toml says, head_dim 32 only
 /// Repaired   -DREPAIRED: the step as common/block_sparse.cuh has it
