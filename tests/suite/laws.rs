@@ -29,7 +29,11 @@ impl Arbitrary for AnyCase {
 
 /// Two layouts of one shape, whose visible sets may be combined.
 fn layouts(first: &AnyCase, second: &AnyCase) -> Option<(Layout, Layout, Shape)> {
-    let shape = Shape { seqlen_q: first.0.shape.seqlen_q.min(40), seqlen_kv: first.0.shape.seqlen_kv.min(40), ..first.0.shape };
+    let shape = Shape {
+        seqlen_q: first.0.shape.seqlen_q.min(40),
+        seqlen_kv: first.0.shape.seqlen_kv.min(40),
+        ..first.0.shape
+    };
     let layout = |case: &AnyCase| {
         let mut case = case.0.clone();
         case.shape = shape;
@@ -42,13 +46,36 @@ fn layouts(first: &AnyCase, second: &AnyCase) -> Option<(Layout, Layout, Shape)>
 
 /// The verdict on one output of one query with one key.
 fn verdict(got: f32, answer: f64, bound: f64) -> Verdict {
-    let shape = Shape { batch: 1, num_q_heads: 1, num_kv_heads: 1, seqlen_q: 1, seqlen_kv: 1, head_dim: 1 };
+    let shape = Shape {
+        batch: 1,
+        num_q_heads: 1,
+        num_kv_heads: 1,
+        seqlen_q: 1,
+        seqlen_kv: 1,
+        head_dim: 1,
+    };
     let one = || Tensor::F32(vec![1.0]);
     let problem = Problem::new(shape, one(), one(), one(), 1.0, Layout::dense(1, 1)).unwrap();
-    let answer = Answer { o: vec![answer], lse: vec![1.0] };
-    let bound = Bound { o: vec![bound], lse: vec![0.0] };
-    let output = Output { o: Tensor::F32(vec![got]), lse: vec![1.0], findings: Vec::new() };
-    judge(&problem, &answer, &bound, EmptyRow::Zero, &Outcome::Finished(output))
+    let answer = Answer {
+        o: vec![answer],
+        lse: vec![1.0],
+    };
+    let bound = Bound {
+        o: vec![bound],
+        lse: vec![0.0],
+    };
+    let output = Output {
+        o: Tensor::F32(vec![got]),
+        lse: vec![1.0],
+        findings: Vec::new(),
+    };
+    judge(
+        &problem,
+        &answer,
+        &bound,
+        EmptyRow::Zero,
+        &Outcome::Finished(output),
+    )
 }
 
 quickcheck! {
