@@ -235,7 +235,8 @@ mod tests {
             ] {
                 let x: f64 = x * (1.0 + nudge);
                 let finite = (0..0x7c00_u16).map(|bits| (bits, f16::from_bits(bits).to_f64()));
-                assert_eq!(f64_to_f16(x).to_f64(), nearest(x, finite, 65520.0), "{x:e}");
+                let (found, expected) = (f64_to_f16(x).to_f64(), nearest(x, finite, 65520.0));
+                assert_eq!(found.to_bits(), expected.to_bits(), "{x:e}");
             }
         }
         // One rounding, not two: just above the midpoint of 1 and 1 + 2^-10, by less than f32 can say.

@@ -121,7 +121,7 @@ mod tests {
         }
 
         fn zero_only_between_equals(a: f32, b: f32) -> bool {
-            a.is_nan() || b.is_nan() || (distance(a, b) == Some(Ulps(0))) == (a == b)
+            a.is_nan() || b.is_nan() || (distance(a, b) == Some(Ulps(0))) == a.partial_cmp(&b).is_some_and(|order| order.is_eq())
         }
 
         fn triangle(a: f64, b: f64, c: f64) -> bool {

@@ -103,6 +103,20 @@ impl Element {
     }
 }
 
+impl Fault {
+    /// What faults of one kind share: the rule, or the code of the diagnostic.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Elements(elements) => match elements.rule {
+                Rule::Output => "output",
+                Rule::Lse => "lse",
+                Rule::EmptyRow => "empty-row",
+            },
+            Self::Finding(found) | Self::Trap(found) => found.code.0,
+        }
+    }
+}
+
 impl Verdict {
     /// `agree`, `disagree`, `incomparable` or `unsupported`.
     pub fn name(&self) -> &'static str {
@@ -361,8 +375,19 @@ impl fmt::Display for Verdict {
                 Ok(())
             }
             Self::Disagree(faults) => {
+                // The first fault of each kind says what happened; the rest say how often.
+                let mut said = Vec::new();
                 for fault in faults {
+                    let kind = fault.kind();
+                    if said.contains(&kind) {
+                        continue;
+                    }
                     write!(f, "\n  {fault}")?;
+                    let more = faults.iter().filter(|other| other.kind() == kind).count() - 1;
+                    if more > 0 {
+                        write!(f, " (and {more} more of this kind)")?;
+                    }
+                    said.push(kind);
                 }
                 Ok(())
             }
@@ -547,6 +572,11 @@ mod tests {
         assert_eq!(
             trap(Blame::Kernel),
             "disagree\n  stopped, shared-race: what happened"
+        );
+        let twice = judge_trap(&[diagnostic(Blame::Kernel), diagnostic(Blame::Kernel)]).to_string();
+        assert_eq!(
+            twice,
+            "disagree\n  stopped, shared-race: what happened (and 1 more of this kind)"
         );
         assert_eq!(trap(Blame::Unsupported), "unsupported: what happened");
         assert_eq!(

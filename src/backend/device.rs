@@ -15,22 +15,38 @@ pub fn run(kernel: &Kernel, problem: &Problem) -> Outcome {
     };
     match device::run(kernel.ptx(), &binding) {
         Ok(written) => decode(kernel, problem, &binding, &written),
-        Err(error @ (DeviceError::Absent(_) | DeviceError::Driver { .. })) => Outcome::Unsupported(error.to_string()),
-        Err(error @ DeviceError::Kernel { .. }) => {
-            Outcome::Trapped(vec![finding("device-error", Blame::Kernel, error.to_string())])
+        Err(error @ (DeviceError::Absent(_) | DeviceError::Driver { .. })) => {
+            Outcome::Unsupported(error.to_string())
         }
+        Err(error @ DeviceError::Kernel { .. }) => Outcome::Trapped(vec![finding(
+            "device-error",
+            Blame::Kernel,
+            error.to_string(),
+        )]),
     }
 }
 
 /// The outputs among the buffers that a launch has written, by their index.
-pub(super) fn decode(kernel: &Kernel, problem: &Problem, binding: &Binding, written: &[(usize, Vec<u8>)]) -> Outcome {
+pub(super) fn decode(
+    kernel: &Kernel,
+    problem: &Problem,
+    binding: &Binding,
+    written: &[(usize, Vec<u8>)],
+) -> Outcome {
     let bytes = |name: &str| {
         let (index, _) = binding.buffer(name)?;
-        written.iter().find(|(written, _)| *written == index).map(|(_, bytes)| bytes.as_slice())
+        written
+            .iter()
+            .find(|(written, _)| *written == index)
+            .map(|(_, bytes)| bytes.as_slice())
     };
     let o = bytes("o").unwrap_or_default();
     match kernel.decode(&problem.shape, problem.dtype(), o, bytes("lse")) {
-        Ok(outputs) => Outcome::Finished(Output { o: outputs.o, lse: outputs.lse, findings: Vec::new() }),
+        Ok(outputs) => Outcome::Finished(Output {
+            o: outputs.o,
+            lse: outputs.lse,
+            findings: Vec::new(),
+        }),
         Err(error) => Outcome::Trapped(vec![finding("decode", Blame::Toolkit, error.to_string())]),
     }
 }

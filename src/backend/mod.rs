@@ -36,7 +36,11 @@ pub struct Settings {
 impl Settings {
     /// Those of a case.
     pub fn of(case: &Case) -> Self {
-        Self { target: case.target, schedule: case.schedule, contract: case.contract }
+        Self {
+            target: case.target,
+            schedule: case.schedule,
+            contract: case.contract,
+        }
     }
 }
 
@@ -61,7 +65,11 @@ impl Backend {
         match self {
             Self::Vm(options) => vm::run(kernel, problem, settings, options),
             Self::Native => match native::run(problem) {
-                Ok((o, lse)) => Outcome::Finished(Output { o, lse, findings: Vec::new() }),
+                Ok((o, lse)) => Outcome::Finished(Output {
+                    o,
+                    lse,
+                    findings: Vec::new(),
+                }),
                 Err(error) => Outcome::Unsupported(error.to_string()),
             },
             Self::Device => device::run(kernel, problem),
@@ -71,7 +79,14 @@ impl Backend {
 
 /// A finding that has no place in the program.
 fn finding(code: &'static str, blame: Blame, message: String) -> Diagnostic {
-    Diagnostic { code: Code(code), blame, message, sites: Vec::new(), help: None, count: 1 }
+    Diagnostic {
+        code: Code(code),
+        blame,
+        message,
+        sites: Vec::new(),
+        help: None,
+        count: 1,
+    }
 }
 
 #[cfg(test)]
@@ -84,7 +99,10 @@ mod tests {
         let kernel = crate::kernel::by_name(&case.kernel).unwrap();
         match Backend::Device.run(kernel, &case.problem().unwrap(), &Settings::of(&case)) {
             Outcome::Unsupported(reason) => assert!(!reason.is_empty()),
-            Outcome::Finished(output) => assert!(output.findings.is_empty(), "a device was there, and it works"),
+            Outcome::Finished(output) => assert!(
+                output.findings.is_empty(),
+                "a device was there, and it works"
+            ),
             Outcome::Trapped(found) => panic!("{found:?}"),
         }
     }
@@ -95,7 +113,10 @@ mod tests {
         let kernel = crate::kernel::by_name(&case.kernel).unwrap();
         for backend in [Backend::default(), Backend::Device] {
             let outcome = backend.run(kernel, &case.problem().unwrap(), &Settings::of(&case));
-            assert!(matches!(&outcome, Outcome::Unsupported(reason) if reason.contains("bf16")), "{outcome:?}");
+            assert!(
+                matches!(&outcome, Outcome::Unsupported(reason) if reason.contains("bf16")),
+                "{outcome:?}"
+            );
         }
     }
 }

@@ -21,15 +21,29 @@ pub struct VmOptions {
 
 impl Default for VmOptions {
     fn default() -> Self {
-        let Options { detectors, instruction_budget, .. } = Options::default();
-        Self { detectors, instruction_budget }
+        let Options {
+            detectors,
+            instruction_budget,
+            ..
+        } = Options::default();
+        Self {
+            detectors,
+            instruction_budget,
+        }
     }
 }
 
 /// Runs a kernel. Outputs are undefined when it starts: one that is not written is a finding.
-pub fn run(kernel: &Kernel, problem: &Problem, settings: &Settings, options: &VmOptions) -> Outcome {
+pub fn run(
+    kernel: &Kernel,
+    problem: &Problem,
+    settings: &Settings,
+    options: &VmOptions,
+) -> Outcome {
     if settings.contract == Contract::Ptxas {
-        return Outcome::Unsupported("contract=ptxas: the virtual machine executes PTX as it is written".to_owned());
+        return Outcome::Unsupported(
+            "contract=ptxas: the virtual machine executes PTX as it is written".to_owned(),
+        );
     }
     let binding = match kernel.bind(problem) {
         Ok(binding) => binding,
@@ -65,7 +79,14 @@ pub fn run(kernel: &Kernel, problem: &Problem, settings: &Settings, options: &Vm
         detectors: options.detectors,
     };
     match vm::run(&module, &launch, &mut memory, &options) {
-        Ok(report) => finish(kernel, problem, &binding, &memory, &addresses, report.findings),
+        Ok(report) => finish(
+            kernel,
+            problem,
+            &binding,
+            &memory,
+            &addresses,
+            report.findings,
+        ),
         Err(Stop::Trap(found)) => Outcome::Trapped(found),
         Err(Stop::Unsupported(found)) => Outcome::Unsupported(found.message),
         Err(Stop::InvalidLaunch(error)) => Outcome::Unsupported(error.to_string()),
@@ -82,17 +103,31 @@ fn finish(
     mut findings: Vec<Diagnostic>,
 ) -> Outcome {
     let mut written = Vec::new();
-    for (index, buffer) in binding.buffers.iter().enumerate().filter(|(_, buffer)| buffer.writable) {
+    for (index, buffer) in binding
+        .buffers
+        .iter()
+        .enumerate()
+        .filter(|(_, buffer)| buffer.writable)
+    {
         let len = match &buffer.content {
             Content::Bytes(bytes) => bytes.len(),
             Content::Uninitialised(count) => *count,
         };
         let undefined = memory.undefined_bytes(addresses[index], len).unwrap_or(len);
         if undefined > 0 {
-            let message = format!("{undefined} of {len} bytes of {} hold no defined value when the kernel ends", buffer.name);
+            let message = format!(
+                "{undefined} of {len} bytes of {} hold no defined value when the kernel ends",
+                buffer.name
+            );
             findings.push(finding("output-undefined", Blame::Kernel, message));
         }
-        written.push((index, memory.bytes(addresses[index], len).unwrap_or_default().to_vec()));
+        written.push((
+            index,
+            memory
+                .bytes(addresses[index], len)
+                .unwrap_or_default()
+                .to_vec(),
+        ));
     }
     match device::decode(kernel, problem, binding, &written) {
         Outcome::Finished(mut output) => {

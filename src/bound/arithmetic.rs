@@ -65,9 +65,9 @@ pub struct Arithmetic {
 /// Numerics of a matrix unit whose bits the virtual machine has, or that a device may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Generation {
-    /// sm_80, sm_86, sm_89: blocks of 8 products, 24 fraction bits.
+    /// `sm_80`, `sm_86`, `sm_89`: blocks of 8 products, 24 fraction bits.
     Ampere,
-    /// sm_90: blocks of 16 products, 25 fraction bits.
+    /// `sm_90`: blocks of 16 products, 25 fraction bits.
     Hopper,
     /// Not known which: the larger error of the two, which is Ampere's (9 * 2^-24 for each 8 products against 17 * 2^-25
     /// for each 16).

@@ -173,7 +173,7 @@ fn simulate(problem: &Problem, arithmetic: &Arithmetic, freedom: Freedom) -> Ans
             };
             let rescale = if before == f64::NEG_INFINITY {
                 0.0
-            } else if before == max {
+            } else if before >= max {
                 1.0
             } else {
                 weight(before, row * 7919 + tile)
@@ -237,7 +237,7 @@ fn ratios(problem: &Problem, arithmetic: &Arithmetic, freedom: Freedom) -> [Vec<
         rows.filter(|((_, expected), _)| expected.is_finite())
             .map(|((found, expected), bound)| {
                 assert!(bound.is_finite());
-                if found == expected {
+                if found.total_cmp(expected).is_eq() {
                     0.0
                 } else {
                     (found - expected).abs() / bound

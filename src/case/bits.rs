@@ -24,7 +24,7 @@ impl Bits<'_> {
 
     /// A number of 0 ..= `count - 1`, growing with the byte.
     fn below(&self, offset: usize, count: usize) -> usize {
-        self.byte(offset) * count >> 8
+        (self.byte(offset) * count) >> 8
     }
 
     fn word(&self, offset: usize) -> u64 {
@@ -114,7 +114,7 @@ impl Bits<'_> {
         let blocks = match self.byte(16) {
             0..96 => Blocks::All,
             kind @ 96..216 => Blocks::Random {
-                per_mille: self.byte(19) * 1001 >> 8,
+                per_mille: (self.byte(19) * 1001) >> 8,
                 block_q,
                 block_kv,
                 seed: self.word(20) >> 16,

@@ -33,8 +33,12 @@ const DTYPES: [(&str, DType); 3] = [
 ];
 
 /// Names of targets.
-const TARGETS: [(&str, Target); 4] =
-    [("sm_80", Target::Sm80), ("sm_86", Target::Sm86), ("sm_89", Target::Sm89), ("sm_90", Target::Sm90)];
+const TARGETS: [(&str, Target); 4] = [
+    ("sm_80", Target::Sm80),
+    ("sm_86", Target::Sm86),
+    ("sm_89", Target::Sm89),
+    ("sm_90", Target::Sm90),
+];
 
 /// The keys that are extents, with their values.
 pub(super) fn extents(shape: &Shape) -> [(&'static str, usize); 6] {

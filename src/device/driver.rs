@@ -1,5 +1,8 @@
 //! The calls into the CUDA driver: every `unsafe` block of the crate's device side.
-#![expect(unsafe_code, reason = "the driver's API is a C library; each block says why it may be called")]
+#![expect(
+    unsafe_code,
+    reason = "the driver's API is a C library; each block says why it may be called"
+)]
 
 use super::DeviceError;
 use crate::kernel::{Binding, Content};
@@ -16,7 +19,9 @@ const UNWRITTEN: u8 = 0xff;
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 pub(super) fn run(ptx: &str, binding: &Binding) -> Result<Vec<(usize, Vec<u8>)>, DeviceError> {
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _turn = ONE_AT_A_TIME
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     let _context = Context::primary()?;
     let module = Module::load(ptx)?;
     let function = module.function(&binding.entry)?;
@@ -30,8 +35,15 @@ pub(super) fn run(ptx: &str, binding: &Binding) -> Result<Vec<(usize, Vec<u8>)>,
         .collect::<Result<Vec<_>, _>>()?;
     let params = binding.param_bytes(|index| allocations[index].address);
     launch(function, binding, params)?;
-    let written = binding.buffers.iter().zip(&allocations).enumerate().filter(|(_, (buffer, _))| buffer.writable);
-    written.map(|(index, (_, allocation))| Ok((index, allocation.bytes()?))).collect()
+    let written = binding
+        .buffers
+        .iter()
+        .zip(&allocations)
+        .enumerate()
+        .filter(|(_, (buffer, _))| buffer.writable);
+    written
+        .map(|(index, (_, allocation))| Ok((index, allocation.bytes()?)))
+        .collect()
 }
 
 pub(super) fn name() -> Result<String, DeviceError> {
@@ -40,7 +52,8 @@ pub(super) fn name() -> Result<String, DeviceError> {
     let name = result::device::get_name(device).map_err(refused("cuDeviceGetName"))?;
     let attribute = |attribute| {
         // SAFETY: `device` came from cuDeviceGet.
-        unsafe { result::device::get_attribute(device, attribute) }.map_err(refused("cuDeviceGetAttribute"))
+        unsafe { result::device::get_attribute(device, attribute) }
+            .map_err(refused("cuDeviceGetAttribute"))
     };
     let major = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
     let minor = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
@@ -56,12 +69,15 @@ impl Context {
     fn primary() -> Result<Self, DeviceError> {
         // SAFETY: only looks whether a shared library of that name can be loaded; its initialisers are the driver's own.
         if !unsafe { sys::is_culib_present() } {
-            return Err(DeviceError::Absent("no CUDA driver on this machine".to_owned()));
+            return Err(DeviceError::Absent(
+                "no CUDA driver on this machine".to_owned(),
+            ));
         }
         result::init().map_err(absent("cuInit"))?;
         let device = result::device::get(0).map_err(absent("cuDeviceGet"))?;
         // SAFETY: `device` came from cuDeviceGet; released in `drop`.
-        let context = unsafe { result::primary_ctx::retain(device) }.map_err(refused("cuDevicePrimaryCtxRetain"))?;
+        let context = unsafe { result::primary_ctx::retain(device) }
+            .map_err(refused("cuDevicePrimaryCtxRetain"))?;
         let this = Self { device };
         // SAFETY: the context was retained above and is released only in `drop`.
         unsafe { result::ctx::set_current(context) }.map_err(refused("cuCtxSetCurrent"))?;
@@ -97,7 +113,8 @@ impl Module {
             text: "the entry's name holds a zero byte".to_owned(),
         })?;
         // SAFETY: the module is loaded until `drop`.
-        unsafe { result::module::get_function(self.0, name) }.map_err(stopped("cuModuleGetFunction"))
+        unsafe { result::module::get_function(self.0, name) }
+            .map_err(stopped("cuModuleGetFunction"))
     }
 }
 
@@ -117,8 +134,12 @@ struct Allocation {
 impl Allocation {
     fn of(bytes: &[u8]) -> Result<Self, DeviceError> {
         // SAFETY: the memory is written below before anybody reads it. An empty buffer still gets an address.
-        let address = unsafe { result::malloc_sync(bytes.len().max(1)) }.map_err(refused("cuMemAlloc"))?;
-        let this = Self { address, len: bytes.len() };
+        let address =
+            unsafe { result::malloc_sync(bytes.len().max(1)) }.map_err(refused("cuMemAlloc"))?;
+        let this = Self {
+            address,
+            len: bytes.len(),
+        };
         // SAFETY: `address` has `bytes.len()` bytes.
         unsafe { result::memcpy_htod_sync(address, bytes) }.map_err(refused("cuMemcpyHtoD"))?;
         Ok(this)
@@ -127,7 +148,8 @@ impl Allocation {
     fn bytes(&self) -> Result<Vec<u8>, DeviceError> {
         let mut bytes = vec![0_u8; self.len];
         // SAFETY: the allocation has `len` bytes, and every bit pattern is a byte.
-        unsafe { result::memcpy_dtoh_sync(&mut bytes, self.address) }.map_err(stopped("cuMemcpyDtoH"))?;
+        unsafe { result::memcpy_dtoh_sync(&mut bytes, self.address) }
+            .map_err(stopped("cuMemcpyDtoH"))?;
         Ok(bytes)
     }
 }
@@ -140,17 +162,26 @@ impl Drop for Allocation {
 }
 
 /// Launches and waits.
-fn launch(function: sys::CUfunction, binding: &Binding, mut params: Vec<u8>) -> Result<(), DeviceError> {
+fn launch(
+    function: sys::CUfunction,
+    binding: &Binding,
+    mut params: Vec<u8>,
+) -> Result<(), DeviceError> {
     let shared = i32::try_from(binding.shared_bytes).map_err(|_| DeviceError::Kernel {
         call: "cuFuncSetAttribute",
-        text: format!("{} bytes of shared memory are more than any device has", binding.shared_bytes),
+        text: format!(
+            "{} bytes of shared memory are more than any device has",
+            binding.shared_bytes
+        ),
     })?;
     let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
     // SAFETY: `function` belongs to a module that the caller keeps loaded.
     unsafe { result::function::set_function_attribute(function, attribute, shared) }
         .map_err(stopped("cuFuncSetAttribute"))?;
     let mut size = params.len();
-    let tag = |tag: u32| ptr::without_provenance_mut::<c_void>(usize::try_from(tag).expect("at least 32 bits"));
+    let tag = |tag: u32| {
+        ptr::without_provenance_mut::<c_void>(usize::try_from(tag).expect("at least 32 bits"))
+    };
     let mut extra = [
         tag(sys::CU_LAUNCH_PARAM_BUFFER_POINTER_AS_INT),
         params.as_mut_ptr().cast::<c_void>(),
@@ -184,19 +215,37 @@ fn launch(function: sys::CUfunction, binding: &Binding, mut params: Vec<u8>) -> 
 
 fn text(error: DriverError) -> String {
     let words = |found: Result<&std::ffi::CStr, DriverError>| {
-        found.map_or_else(|_| format!("{:?}", error.0), |text| text.to_string_lossy().into_owned())
+        found.map_or_else(
+            |_| format!("{:?}", error.0),
+            |text| text.to_string_lossy().into_owned(),
+        )
     };
-    format!("{}: {}", words(error.error_name()), words(error.error_string()))
+    format!(
+        "{}: {}",
+        words(error.error_name()),
+        words(error.error_string())
+    )
 }
 
 fn absent(call: &'static str) -> impl Fn(DriverError) -> DeviceError {
-    move |error| DeviceError::Absent(format!("no CUDA device on this machine: {call}: {}", text(error)))
+    move |error| {
+        DeviceError::Absent(format!(
+            "no CUDA device on this machine: {call}: {}",
+            text(error)
+        ))
+    }
 }
 
 fn refused(call: &'static str) -> impl Fn(DriverError) -> DeviceError {
-    move |error| DeviceError::Driver { call, text: text(error) }
+    move |error| DeviceError::Driver {
+        call,
+        text: text(error),
+    }
 }
 
 fn stopped(call: &'static str) -> impl Fn(DriverError) -> DeviceError {
-    move |error| DeviceError::Kernel { call, text: text(error) }
+    move |error| DeviceError::Kernel {
+        call,
+        text: text(error),
+    }
 }

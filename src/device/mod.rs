@@ -45,7 +45,9 @@ pub fn run(ptx: &str, binding: &Binding) -> Result<Vec<(usize, Vec<u8>)>, Device
     #[cfg(not(feature = "cuda"))]
     {
         let (_, _) = (ptx, binding);
-        Err(DeviceError::Absent("built without the feature cuda".to_owned()))
+        Err(DeviceError::Absent(
+            "built without the feature cuda".to_owned(),
+        ))
     }
 }
 
@@ -57,5 +59,7 @@ pub fn name() -> Result<String, DeviceError> {
     #[cfg(feature = "cuda")]
     return driver::name();
     #[cfg(not(feature = "cuda"))]
-    Err(DeviceError::Absent("built without the feature cuda".to_owned()))
+    Err(DeviceError::Absent(
+        "built without the feature cuda".to_owned(),
+    ))
 }

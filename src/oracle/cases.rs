@@ -21,8 +21,14 @@ use flashproof_reference::random;
 pub fn cases(kernel: &Kernel, seed: u64) -> impl Iterator<Item = Case> + '_ {
     let words = u64::try_from(Case::BYTES.div_ceil(8)).expect("a few words");
     (0..).map(move |index: u64| {
-        let word = |word: u64| random::bits(seed, index.wrapping_mul(words).wrapping_add(word)).to_le_bytes();
-        let bytes: Vec<u8> = if index == 0 { Vec::new() } else { (0..words).flat_map(word).collect() };
+        let word = |word: u64| {
+            random::bits(seed, index.wrapping_mul(words).wrapping_add(word)).to_le_bytes()
+        };
+        let bytes: Vec<u8> = if index == 0 {
+            Vec::new()
+        } else {
+            (0..words).flat_map(word).collect()
+        };
         suit(kernel, Case::from_bytes(kernel.name(), &bytes))
     })
 }
@@ -34,8 +40,13 @@ fn suit(kernel: &Kernel, mut case: Case) -> Case {
     if let (false, Some(&dtype)) = (requires.dtype.contains(&case.dtype), requires.dtype.first()) {
         case.dtype = dtype;
     }
-    let head_dims: Vec<usize> = requires.head_dim.iter().filter_map(|&count| usize::try_from(count).ok()).collect();
-    if let (false, Some(&head_dim)) = (head_dims.contains(&case.shape.head_dim), head_dims.first()) {
+    let head_dims: Vec<usize> = requires
+        .head_dim
+        .iter()
+        .filter_map(|&count| usize::try_from(count).ok())
+        .collect();
+    if let (false, Some(&head_dim)) = (head_dims.contains(&case.shape.head_dim), head_dims.first())
+    {
         case.shape.head_dim = head_dim;
     }
     let layout = &mut case.layout;
@@ -51,12 +62,20 @@ fn suit(kernel: &Kernel, mut case: Case) -> Case {
     if !manifest.supports(MaskRule::Global) {
         layout.global.clear();
     }
-    let multiple = usize::try_from(requires.block_multiple).expect("at least 32 bits").max(1);
+    let multiple = usize::try_from(requires.block_multiple)
+        .expect("at least 32 bits")
+        .max(1);
     match &mut layout.blocks {
         Blocks::All => {}
-        Blocks::Random { block_q, block_kv, .. }
-        | Blocks::Strided { block_q, block_kv, .. }
-        | Blocks::BigBird { block_q, block_kv, .. } => {
+        Blocks::Random {
+            block_q, block_kv, ..
+        }
+        | Blocks::Strided {
+            block_q, block_kv, ..
+        }
+        | Blocks::BigBird {
+            block_q, block_kv, ..
+        } => {
             *block_q = block_q.next_multiple_of(multiple);
             *block_kv = block_kv.next_multiple_of(multiple);
         }
@@ -77,9 +96,18 @@ mod tests {
         let kernel = kernel::by_name("block_sparse_sm80").unwrap();
         for case in cases(kernel, 3).take(300) {
             let problem = case.problem().unwrap();
-            assert!(kernel.bind(&problem).is_ok(), "{case}: {:?}", kernel.bind(&problem).err());
+            assert!(
+                kernel.bind(&problem).is_ok(),
+                "{case}: {:?}",
+                kernel.bind(&problem).err()
+            );
             assert_eq!(case.to_string().parse(), Ok(case));
         }
-        assert!(!cases(kernel, 3).skip(1).take(9).eq(cases(kernel, 4).skip(1).take(9)));
+        assert!(
+            !cases(kernel, 3)
+                .skip(1)
+                .take(9)
+                .eq(cases(kernel, 4).skip(1).take(9))
+        );
     }
 }

@@ -38,7 +38,8 @@ pub fn fuzz_layout(bytes: &[u8]) -> Reached {
     case.shape.head_dim = 32;
     let problem = case.problem().expect("bytes are always a legal case");
     let reached = check_layout(&case, &problem);
-    let report = super::check_kernel(kernel, &case, &Backend::Native).expect("the kernel exists and the case is legal");
+    let report = super::check_kernel(kernel, &case, &Backend::Native)
+        .expect("the kernel exists and the case is legal");
     assert!(report.verdict.name() != "disagree", "{report}");
     reached
 }
@@ -54,25 +55,41 @@ fn check_layout(case: &Case, problem: &Problem) -> Reached {
                 keys[range].fill(true);
             }
             for (k, &listed) in keys.iter().enumerate() {
-                assert_eq!(listed, layout.is_visible(head, q, k), "query {q} of head {head}, key {k}: {case}");
+                assert_eq!(
+                    listed,
+                    layout.is_visible(head, q, k),
+                    "query {q} of head {head}, key {k}: {case}"
+                );
             }
             let count = keys.iter().filter(|&&listed| listed).count();
             visible += count;
             reached.empty_rows += u64::from(count == 0);
         }
-        assert_eq!(visible, layout.visible_pairs(head), "visible pairs of head {head}: {case}");
+        assert_eq!(
+            visible,
+            layout.visible_pairs(head),
+            "visible pairs of head {head}: {case}"
+        );
         let counts = layout.block_counts(head);
         let count = |count: usize| u64::try_from(count).expect("usize has at most 64 bits");
         reached.empty_blocks += count(counts.empty);
         reached.partial_blocks += count(counts.partial);
         reached.full_blocks += count(counts.full);
         let blocks = layout.extents().block_rows() * layout.extents().block_columns();
-        assert_eq!(counts.empty + counts.partial + counts.full, blocks, "blocks of head {head}: {case}");
+        assert_eq!(
+            counts.empty + counts.partial + counts.full,
+            blocks,
+            "blocks of head {head}: {case}"
+        );
     }
     let ragged = shape.seqlen_q % layout.block_q() != 0 || shape.seqlen_kv % layout.block_kv() != 0;
     reached.ragged_tails += u64::from(ragged);
     let json = layout.to_json();
-    assert_eq!(Layout::from_json(&json).as_ref(), Ok(layout), "{case}: {json}");
+    assert_eq!(
+        Layout::from_json(&json).as_ref(),
+        Ok(layout),
+        "{case}: {json}"
+    );
     reached
 }
 
@@ -88,7 +105,13 @@ impl std::ops::AddAssign for Reached {
 
 impl fmt::Display for Reached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { empty_blocks, partial_blocks, full_blocks, empty_rows, ragged_tails } = self;
+        let Self {
+            empty_blocks,
+            partial_blocks,
+            full_blocks,
+            empty_rows,
+            ragged_tails,
+        } = self;
         write!(
             f,
             "reached: empty_blocks={empty_blocks} partial_blocks={partial_blocks} full_blocks={full_blocks} \
@@ -100,8 +123,22 @@ impl fmt::Display for Reached {
 impl Reached {
     /// Whether every kind was reached.
     pub fn all(&self) -> bool {
-        let Self { empty_blocks, partial_blocks, full_blocks, empty_rows, ragged_tails } = *self;
-        [empty_blocks, partial_blocks, full_blocks, empty_rows, ragged_tails].iter().all(|&count| count > 0)
+        let Self {
+            empty_blocks,
+            partial_blocks,
+            full_blocks,
+            empty_rows,
+            ragged_tails,
+        } = *self;
+        [
+            empty_blocks,
+            partial_blocks,
+            full_blocks,
+            empty_rows,
+            ragged_tails,
+        ]
+        .iter()
+        .all(|&count| count > 0)
     }
 }
 
@@ -115,7 +152,9 @@ mod tests {
         let mut reached = Reached::default();
         assert!(!reached.all());
         for seed in 0..60 {
-            let bytes: Vec<u8> = (0..4).flat_map(|word| random::bits(seed, word).to_le_bytes()).collect();
+            let bytes: Vec<u8> = (0..4)
+                .flat_map(|word| random::bits(seed, word).to_le_bytes())
+                .collect();
             reached += fuzz_layout(&bytes);
         }
         assert!(reached.all(), "{reached}");

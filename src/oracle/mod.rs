@@ -63,7 +63,10 @@ impl Terms {
         let generation = match backend {
             Backend::Native => {
                 let arithmetic = Arithmetic::native(problem.shape.seqlen_kv);
-                return Self { arithmetic, empty_row: EmptyRow::Zero };
+                return Self {
+                    arithmetic,
+                    empty_row: EmptyRow::Zero,
+                };
             }
             Backend::Vm(_) => match target {
                 Target::Sm80 | Target::Sm86 | Target::Sm89 => Generation::Ampere,
@@ -72,7 +75,10 @@ impl Terms {
             Backend::Device => Generation::Any,
         };
         let arithmetic = Arithmetic::of(&manifest.method, manifest.lse_base, generation);
-        Self { arithmetic, empty_row: manifest.empty_row }
+        Self {
+            arithmetic,
+            empty_row: manifest.empty_row,
+        }
     }
 }
 
@@ -88,8 +94,14 @@ pub fn check(case: &Case, backend: &Backend) -> Result<CaseReport, CheckError> {
 ///
 /// # Errors
 /// As [`check`].
-pub fn check_kernel(kernel: &Kernel, case: &Case, backend: &Backend) -> Result<CaseReport, CheckError> {
-    check_with(kernel, case, backend, |problem| backend.run(kernel, problem, &Settings::of(case)))
+pub fn check_kernel(
+    kernel: &Kernel,
+    case: &Case,
+    backend: &Backend,
+) -> Result<CaseReport, CheckError> {
+    check_with(kernel, case, backend, |problem| {
+        backend.run(kernel, problem, &Settings::of(case))
+    })
 }
 
 /// As [`check_kernel`], with somebody else's run judged as if `backend` had made it: how the judge itself is tested.
@@ -107,12 +119,21 @@ pub fn check_with(
     let (verdict, findings) = match &outcome {
         // Without a run there is nothing to compare, so no answer is needed.
         Outcome::Unsupported(reason) => (Verdict::Unsupported(reason.clone()), Vec::new()),
-        Outcome::Trapped(found) => (judge_run(kernel, case, backend, &problem, &outcome)?, found.clone()),
-        Outcome::Finished(output) => {
-            (judge_run(kernel, case, backend, &problem, &outcome)?, output.findings.clone())
-        }
+        Outcome::Trapped(found) => (
+            judge_run(kernel, case, backend, &problem, &outcome)?,
+            found.clone(),
+        ),
+        Outcome::Finished(output) => (
+            judge_run(kernel, case, backend, &problem, &outcome)?,
+            output.findings.clone(),
+        ),
     };
-    Ok(CaseReport { case: case.clone(), backend: backend.name(), verdict, findings })
+    Ok(CaseReport {
+        case: case.clone(),
+        backend: backend.name(),
+        verdict,
+        findings,
+    })
 }
 
 fn judge_run(
@@ -131,7 +152,11 @@ fn judge_run(
 impl CaseReport {
     /// The command that repeats this.
     pub fn command(&self) -> String {
-        let backend = if self.backend == "vm" { String::new() } else { format!(" --backend {}", self.backend) };
+        let backend = if self.backend == "vm" {
+            String::new()
+        } else {
+            format!(" --backend {}", self.backend)
+        };
         format!("flashproof verify{backend} --case '{}'", self.case)
     }
 }
@@ -175,7 +200,9 @@ mod tests {
 
     #[test]
     fn a_report_ends_with_the_command_that_repeats_it() {
-        let case: Case = "kernel=block_sparse_sm80 seqlen_q=3 seqlen_kv=5 dtype=f32".parse().unwrap();
+        let case: Case = "kernel=block_sparse_sm80 seqlen_q=3 seqlen_kv=5 dtype=f32"
+            .parse()
+            .unwrap();
         let report = check(&case, &Backend::Native).unwrap();
         assert_eq!(report.verdict.name(), "agree", "{report}");
         let command = "flashproof verify --backend native --case 'kernel=block_sparse_sm80 dtype=f32 seqlen_q=3 seqlen_kv=5'";
@@ -186,8 +213,13 @@ mod tests {
     fn a_failing_case_becomes_as_small_as_it_can() {
         let text = "kernel=k batch=2 seqlen_q=100 seqlen_kv=200 layout=blocks(500,16,16,3)+causal+window(9,-) values=peaky seed=77";
         let case: Case = text.parse().unwrap();
-        let found = minimise(&case, 2000, |case| case.shape.seqlen_kv > 16 && case.layout.window.left.is_some());
-        assert_eq!(found.to_string(), "kernel=k seqlen_kv=17 layout=window(0,-)");
+        let found = minimise(&case, 2000, |case| {
+            case.shape.seqlen_kv > 16 && case.layout.window.left.is_some()
+        });
+        assert_eq!(
+            found.to_string(),
+            "kernel=k seqlen_kv=17 layout=window(0,-)"
+        );
         assert_eq!(minimise(&case, 0, |_| true), case);
     }
 }

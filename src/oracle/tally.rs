@@ -53,7 +53,14 @@ impl Tally {
     /// # Errors
     /// [`TooFew`] below `floor` compared cases.
     pub fn require(&self, floor: usize) -> Result<(), TooFew> {
-        if self.compared() < floor { Err(TooFew { tally: *self, floor }) } else { Ok(()) }
+        if self.compared() < floor {
+            Err(TooFew {
+                tally: *self,
+                floor,
+            })
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -72,8 +79,16 @@ impl std::ops::Add for Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { agree, disagree, incomparable, unsupported } = self;
-        write!(f, "{agree} agree, {disagree} disagree, {incomparable} incomparable, {unsupported} unsupported")
+        let Self {
+            agree,
+            disagree,
+            incomparable,
+            unsupported,
+        } = self;
+        write!(
+            f,
+            "{agree} agree, {disagree} disagree, {incomparable} incomparable, {unsupported} unsupported"
+        )
     }
 }
 
@@ -85,7 +100,9 @@ mod tests {
     #[test]
     fn a_run_that_compared_too_little_fails() {
         let mut tally = Tally::default();
-        tally.add(&Verdict::Unsupported("no CUDA driver on this machine".to_owned()));
+        tally.add(&Verdict::Unsupported(
+            "no CUDA driver on this machine".to_owned(),
+        ));
         tally.add(&Verdict::Disagree(Vec::new()));
         assert_eq!(tally.require(1), Ok(()));
         assert_eq!(

@@ -1,4 +1,8 @@
 //! Properties of whole cases, over random bytes.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's helpers may panic as the test itself may"
+)]
 
 use flashproof::backend::{Backend, Settings};
 use flashproof::case::{Blocks, Case};
@@ -9,7 +13,8 @@ use flashproof_reference::Window;
 use proptest::prelude::*;
 
 fn any_case() -> impl Strategy<Value = Case> {
-    prop::collection::vec(any::<u8>(), 0..=Case::BYTES).prop_map(|bytes| Case::from_bytes("block_sparse_sm80", &bytes))
+    prop::collection::vec(any::<u8>(), 0..=Case::BYTES)
+        .prop_map(|bytes| Case::from_bytes("block_sparse_sm80", &bytes))
 }
 
 /// The case without what the kernel does not take.
@@ -18,9 +23,15 @@ fn for_the_kernel(mut case: Case) -> Case {
     case.layout.global.clear();
     match &mut case.layout.blocks {
         Blocks::All => {}
-        Blocks::Random { block_q, block_kv, .. }
-        | Blocks::Strided { block_q, block_kv, .. }
-        | Blocks::BigBird { block_q, block_kv, .. } => {
+        Blocks::Random {
+            block_q, block_kv, ..
+        }
+        | Blocks::Strided {
+            block_q, block_kv, ..
+        }
+        | Blocks::BigBird {
+            block_q, block_kv, ..
+        } => {
             *block_q = block_q.next_multiple_of(16);
             *block_kv = block_kv.next_multiple_of(16);
         }
@@ -32,17 +43,24 @@ fn output(case: &Case, backend: &Backend) -> Output {
     let kernel = kernel::by_name(&case.kernel).unwrap();
     match backend.run(kernel, &case.problem().unwrap(), &Settings::of(case)) {
         Outcome::Finished(output) => output,
-        other => panic!("{other:?}: {case}"),
+        other @ (Outcome::Trapped(_) | Outcome::Unsupported(_)) => panic!("{other:?}: {case}"),
     }
 }
 
 fn bits(output: &Output) -> (Vec<u64>, Vec<u32>) {
-    (output.o.to_f64().iter().map(|x| x.to_bits()).collect(), output.lse.iter().map(|x| x.to_bits()).collect())
+    (
+        output.o.to_f64().iter().map(|x| x.to_bits()).collect(),
+        output.lse.iter().map(|x| x.to_bits()).collect(),
+    )
 }
 
 /// Fixed cases on every machine; a failure prints a case, which is stronger than a seed file.
 fn config(cases: u32) -> ProptestConfig {
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
 }
 
 proptest! {
