@@ -99,7 +99,7 @@ pub struct Verify {
     /// What runs the kernel
     #[arg(long, value_enum, default_value_t)]
     pub backend: Runner,
-    /// Whose tensor cores the virtual machine has; the kernel's own target if not given
+    /// Whose tensor cores the virtual machine has, instead of what each case says
     #[arg(long, value_enum)]
     pub target: Option<Machine>,
     /// How to print the result

@@ -8,6 +8,7 @@ mod kernels;
 mod model;
 mod modules;
 mod progress;
+mod verify;
 
 use crate::cli::{Cli, Command};
 use std::fs;
@@ -129,12 +130,13 @@ fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
 
 fn dispatch(command: &Command, out: &mut dyn Write) -> Result<Status, Failure> {
     match command {
+        Command::Verify(arguments) => verify::run(arguments, out),
         Command::Analyze(arguments) => analyze::run(arguments, out),
+        Command::Kernels(arguments) => kernels::run(arguments, out),
+        Command::Fetch(arguments) => fetch::run(arguments, out),
         Command::Eval(arguments) => eval::run(arguments, out),
         Command::Explain(arguments) => explain::run(arguments, out),
-        Command::Fetch(arguments) => fetch::run(arguments, out),
-        Command::Kernels(arguments) => kernels::run(arguments, out),
-        Command::Verify(_) | Command::Bench(_) | Command::Report(_) => {
+        Command::Bench(_) | Command::Report(_) => {
             Err(Failure::Unsupported("not wired yet".to_owned()))
         }
     }

@@ -1,7 +1,7 @@
 //! Retrieval against noise: the figure of a study, and what its caption must say.
 
 use super::figure::{Axis, Figure, Panel, Point, Scale, Series};
-use crate::study::{Curve, PairScore, Plan};
+use crate::study::{Curve, Metric, PairScore, Plan};
 
 /// What a study's figure is made of.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +25,7 @@ pub fn figure(accuracy: &Accuracy<'_>) -> Figure {
     let metric = accuracy
         .curves
         .first()
-        .map_or_else(String::new, |curve| curve.metric.to_string());
+        .map_or("", |curve| words(curve.metric));
     let levels = levels(accuracy.curves);
     let x = || {
         Axis::at(
@@ -62,7 +62,7 @@ pub fn figure(accuracy: &Accuracy<'_>) -> Figure {
             accuracy.plan.pairs.len()
         ),
         x: x(),
-        y: Axis::from_zero(metric.clone(), 1.0),
+        y: Axis::from_zero(metric, 1.0),
         series: series(accuracy.curves),
         reference: None,
     }];
@@ -120,7 +120,7 @@ pub fn pairs_figure(accuracy: &Accuracy<'_>, scores: &[PairScore]) -> Figure {
                 Scale::Linear,
                 &levels,
             ),
-            y: Axis::from_zero("ndcg_at_10", 1.0),
+            y: Axis::from_zero(words(Metric::NdcgAt10), 1.0),
             series: series.collect(),
             reference: None,
         }
@@ -134,6 +134,15 @@ pub fn pairs_figure(accuracy: &Accuracy<'_>, scores: &[PairScore]) -> Figure {
         watermark: accuracy
             .is_smoke
             .then(|| "smoke run: no evidence".to_owned()),
+    }
+}
+
+/// A measure as the field writes it.
+fn words(metric: Metric) -> &'static str {
+    match metric {
+        Metric::NdcgAt10 => "nDCG@10",
+        Metric::MrrAt10 => "MRR@10",
+        Metric::RecallAt1 => "R@1",
     }
 }
 

@@ -5,5 +5,6 @@ pub mod diagnostic;
 pub mod explain;
 pub mod figure;
 pub mod svg;
+pub mod sweep;
 pub mod table;
 pub mod timing;

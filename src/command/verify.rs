@@ -1,0 +1,253 @@
+//! `flashproof verify`: kernels on random cases, every output element judged.
+
+use super::modules::{is_file, kernels, read_text};
+use super::{Failure, Status, progress};
+use crate::backend::Backend;
+use crate::case::Case;
+use crate::cli::{self, Format, Machine, Runner};
+use crate::kernel::{self, Kernel};
+use crate::oracle::{self, CaseReport, CheckError, check_kernel, minimise};
+use crate::ptx;
+use crate::report::diagnostic;
+use crate::report::sweep::{Sweep, floor};
+use crate::verdict::Verdict;
+use crate::vm::Target;
+use rayon::prelude::*;
+use serde_json::{Value, json};
+use std::io::Write;
+use std::path::Path;
+
+/// Simpler cases tried for a failing one.
+const MINIMISE_BUDGET: usize = 60;
+
+pub(super) fn run(arguments: &cli::Verify, out: &mut dyn Write) -> Result<Status, Failure> {
+    let backend = backend(arguments.backend);
+    let subjects = match subjects(arguments, out)? {
+        Ok(subjects) => subjects,
+        Err(status) => return Ok(status),
+    };
+    let mut sweeps = Vec::new();
+    for subject in &subjects {
+        sweeps.push(sweep(subject, arguments.target, &backend)?);
+    }
+    match arguments.format {
+        Format::Text => {
+            for sweep in &sweeps {
+                out.write_all(sweep.text().as_bytes())?;
+            }
+        }
+        Format::Json => {
+            let documents: Vec<Value> = sweeps.iter().map(Sweep::json).collect();
+            writeln!(out, "{:#}", json!({ "sweeps": documents }))?;
+        }
+    }
+    Ok(sweeps
+        .iter()
+        .map(status)
+        .max()
+        .unwrap_or(Status::Unsupported))
+}
+
+/// A kernel and the cases it is tried on.
+pub(super) struct Subject {
+    kernel: Kernel,
+    cases: Vec<Case>,
+    seed: Option<u64>,
+    /// File and manifest as arguments, where the kernel is the user's.
+    arguments: String,
+}
+
+impl Subject {
+    /// A kernel of the table on random cases.
+    pub(super) fn random(kernel: &Kernel, cases: usize, seed: u64) -> Self {
+        Self {
+            kernel: kernel.clone(),
+            cases: oracle::cases(kernel, seed).take(cases).collect(),
+            seed: Some(seed),
+            arguments: String::new(),
+        }
+    }
+}
+
+pub(super) fn backend(runner: Runner) -> Backend {
+    match runner {
+        Runner::Vm => Backend::default(),
+        Runner::Native => Backend::Native,
+        Runner::Device => Backend::Device,
+    }
+}
+
+/// What a sweep says of the kernel; too few compared cases say nothing.
+pub(super) fn status(sweep: &Sweep) -> Status {
+    let tally = sweep.tally();
+    if tally.disagree > 0 {
+        Status::Disagree
+    } else if tally.require(floor(sweep.reports.len())).is_err() {
+        Status::Unsupported
+    } else {
+        Status::Agree
+    }
+}
+
+/// The kernels and cases that the arguments name; a PTX file that cannot be read is a status, its reason printed.
+fn subjects(
+    arguments: &cli::Verify,
+    out: &mut dyn Write,
+) -> Result<Result<Vec<Subject>, Status>, Failure> {
+    let case: Option<Case> = arguments
+        .case
+        .as_deref()
+        .map(|line| line.parse().map_err(Failure::input))
+        .transpose()?;
+    let file = arguments.kernels.iter().find(|argument| is_file(argument));
+    match (file, &arguments.manifest) {
+        (Some(file), Some(manifest)) => {
+            if arguments.kernels.len() > 1 {
+                return Err(Failure::Input(format!(
+                    "a manifest is of one file, but {} are named; verify each by itself",
+                    arguments.kernels.len()
+                )));
+            }
+            user_subject(file, manifest, case, arguments, out)
+        }
+        (Some(file), None) => Err(Failure::Input(format!(
+            "{file} needs a manifest that says how to launch it; give one with `--manifest FILE.toml` \
+             (cuda/kernels/block_sparse_sm80.toml is an example)"
+        ))),
+        (None, Some(manifest)) => Err(Failure::Input(format!(
+            "manifest {} is of no PTX file; name the file too",
+            manifest.display()
+        ))),
+        (None, None) => Ok(Ok(table_subjects(case, arguments)?)),
+    }
+}
+
+fn table_subjects(case: Option<Case>, arguments: &cli::Verify) -> Result<Vec<Subject>, Failure> {
+    let Some(case) = case else {
+        let count = usize::try_from(arguments.cases).map_err(Failure::input)?;
+        return Ok(kernels(&arguments.kernels)?
+            .into_iter()
+            .map(|kernel| Subject::random(kernel, count, arguments.seed))
+            .collect());
+    };
+    let kernel = kernel::by_name(&case.kernel).map_err(Failure::input)?;
+    if let Some(other) = arguments.kernels.iter().find(|name| **name != case.kernel) {
+        return Err(Failure::Input(format!(
+            "the case is of kernel {}, but {other} is named; leave the name out",
+            case.kernel
+        )));
+    }
+    Ok(vec![Subject {
+        kernel: kernel.clone(),
+        cases: vec![case],
+        seed: None,
+        arguments: String::new(),
+    }])
+}
+
+fn user_subject(
+    file: &str,
+    manifest: &Path,
+    case: Option<Case>,
+    arguments: &cli::Verify,
+    out: &mut dyn Write,
+) -> Result<Result<Vec<Subject>, Status>, Failure> {
+    let text = read_text(Path::new(file))?;
+    if let Err(error) = ptx::parse(file, &text) {
+        out.write_all(diagnostic::text(&error.diagnostic(), None).as_bytes())?;
+        return Ok(Err(if error.is_unsupported() {
+            Status::Unsupported
+        } else {
+            Status::BadInput
+        }));
+    }
+    let name = Path::new(file)
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy();
+    // The name stands in lines of text where spaces separate.
+    let name: String = name
+        .chars()
+        .map(|c| if c.is_whitespace() { '_' } else { c })
+        .collect();
+    let kernel = Kernel::from_parts(&name, &text, &read_text(manifest)?)
+        .map_err(|error| Failure::Input(format!("{}: {error}", manifest.display())))?;
+    let given = format!(" {file} --manifest {}", manifest.display());
+    let subject = match case {
+        Some(case) => Subject {
+            kernel,
+            cases: vec![case],
+            seed: None,
+            arguments: given,
+        },
+        None => Subject {
+            arguments: given,
+            ..Subject::random(
+                &kernel,
+                usize::try_from(arguments.cases).map_err(Failure::input)?,
+                arguments.seed,
+            )
+        },
+    };
+    Ok(Ok(vec![subject]))
+}
+
+/// Runs and judges every case of a subject.
+pub(super) fn sweep(
+    subject: &Subject,
+    machine: Option<Machine>,
+    backend: &Backend,
+) -> Result<Sweep, Failure> {
+    let kernel = &subject.kernel;
+    let mut cases = subject.cases.clone();
+    if let Some(machine) = machine {
+        let target = match machine {
+            Machine::Sm80 => Target::Sm80,
+            Machine::Sm90 => Target::Sm90,
+        };
+        for case in &mut cases {
+            case.target = target;
+        }
+    }
+    let bar = progress::count(
+        u64::try_from(cases.len()).unwrap_or(u64::MAX),
+        kernel.name(),
+    );
+    let one = |case: &Case| {
+        let report = check_kernel(kernel, case, backend);
+        bar.inc(1);
+        report
+    };
+    let reports: Result<Vec<CaseReport>, CheckError> = match backend {
+        // One device runs one kernel at a time.
+        Backend::Device => cases.iter().map(one).collect(),
+        Backend::Vm(_) | Backend::Native => cases.par_iter().map(one).collect(),
+    };
+    bar.finish_and_clear();
+    let reports = reports.map_err(Failure::input)?;
+    let mut arguments = subject.arguments.clone();
+    if backend.name() != "vm" {
+        arguments += &format!(" --backend {}", backend.name());
+    }
+    Ok(Sweep {
+        kernel: kernel.name().to_owned(),
+        backend: backend.name(),
+        seed: subject.seed,
+        smallest: smallest(kernel, &reports, backend),
+        reports,
+        arguments,
+    })
+}
+
+/// The smallest case found that fails as the first failing one does; `None` if that is as small as it gets.
+fn smallest(kernel: &Kernel, reports: &[CaseReport], backend: &Backend) -> Option<CaseReport> {
+    let disagrees = |report: &CaseReport| matches!(report.verdict, Verdict::Disagree(_));
+    let first = reports.iter().find(|report| disagrees(report))?;
+    let found = minimise(&first.case, MINIMISE_BUDGET, |case| {
+        check_kernel(kernel, case, backend).is_ok_and(|report| disagrees(&report))
+    });
+    if found == first.case {
+        return None;
+    }
+    check_kernel(kernel, &found, backend).ok()
+}
