@@ -18,11 +18,11 @@ struct Text {
 }
 
 /// What the passes say about one text.
-pub(super) struct Analysed {
-    pub(super) name: String,
-    pub(super) results: Vec<PassResult>,
+struct Analysed {
+    name: String,
+    results: Vec<PassResult>,
     /// Why the text could not be read.
-    pub(super) error: Option<Diagnostic>,
+    error: Option<Diagnostic>,
 }
 
 pub(super) fn run(arguments: &cli::Analyze, out: &mut dyn Write) -> Result<Status, Failure> {
@@ -43,9 +43,11 @@ pub(super) fn run(arguments: &cli::Analyze, out: &mut dyn Write) -> Result<Statu
     Ok(status)
 }
 
-/// Every right kernel of the table, analysed.
-pub(super) fn all() -> Result<Vec<Analysed>, Failure> {
-    Ok(texts(&[])?.iter().map(analysed).collect())
+/// What the passes say about every right kernel of the table, as text.
+pub(super) fn all() -> Result<(String, Status), Failure> {
+    let analysed: Vec<Analysed> = texts(&[])?.iter().map(analysed).collect();
+    let status = analysed.iter().map(status_of).max();
+    Ok((render(&analysed), status.unwrap_or(Status::Unsupported)))
 }
 
 fn texts(modules: &[String]) -> Result<Vec<Text>, Failure> {
@@ -115,7 +117,7 @@ fn word(answer: Answer) -> &'static str {
 }
 
 /// The findings of every text, then one line an answer.
-pub(super) fn render(analysed: &[Analysed]) -> String {
+fn render(analysed: &[Analysed]) -> String {
     let mut text = String::new();
     for module in analysed {
         let of_results = module.results.iter().flat_map(|result| &result.findings);

@@ -2,6 +2,7 @@
 
 use super::model::Model;
 use super::progress::StudyBar;
+use super::through::{self, Through};
 use super::{Failure, Status, write_file};
 use crate::cli;
 use crate::fetch::{Environment, Tree};
@@ -10,8 +11,8 @@ use crate::report::{svg, table::Table};
 use crate::retrieval::published_dev_scores;
 use crate::stats::BandOptions;
 use crate::study::{
-    self, Curve, DataFolder, Family, Metric, PairScore, Plan, Results, Split, Task, csv, curves,
-    differences, pair_scores,
+    self, Curve, DataFolder, Family, Metric, PairScore, Plan, Results, Source, Split, Task, csv,
+    curves, differences, pair_scores,
 };
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,9 @@ pub(super) fn run(arguments: &cli::Eval, out: &mut dyn Write) -> Result<Status, 
         name: arguments.name.clone(),
     };
     measure(&plan, &tree, &mut model, &place)?;
+    if let (Some(cli::Through::Vm), Some(passages)) = (arguments.through, arguments.passages) {
+        carry(&plan, &tree, &model, &place, passages)?;
+    }
     publish(&place, &Extras::default(), out)?;
     Ok(Status::Agree)
 }
@@ -96,14 +100,7 @@ pub(super) fn measure(
     model: &mut Model,
     place: &Place,
 ) -> Result<study::Summary, Failure> {
-    let dev = tree.mlqa_dev().map_err(Failure::input)?;
-    let root = dev
-        .ancestors()
-        .nth(2)
-        .expect("mlqa/dev lies two folders under the root of its tree");
-    let source = DataFolder {
-        root: root.to_owned(),
-    };
+    let source = source(tree)?;
     std::fs::create_dir_all(&place.folder).map_err(|source| Failure::Write {
         what: place.folder.display().to_string(),
         source,
@@ -112,6 +109,54 @@ pub(super) fn measure(
     let result = study::run(plan, &source, model, &place.file(".jsonl"), &mut bar);
     bar.finish();
     result.map_err(Failure::input)
+}
+
+/// Runs the first passages of the plan's first pair through the CUDA kernel, under dense attention and under the
+/// plan's first arm of sparsity blocks, and stores what came of it beside the study.
+pub(super) fn carry(
+    plan: &Plan,
+    tree: &Tree,
+    model: &Model,
+    place: &Place,
+    passages: usize,
+) -> Result<(), Failure> {
+    let pair = plan.languages().map_err(Failure::input)?[0];
+    let corpus = source(tree)?.pair(pair).map_err(Failure::input)?;
+    let texts: Vec<String> = corpus
+        .paragraphs()
+        .take(passages)
+        .map(|(_, paragraph)| paragraph.context.clone())
+        .collect();
+    let blocks = plan.arms.iter().find(|arm| arm.starts_with("block-topk"));
+    let arms = std::iter::once("dense").chain(blocks.map(String::as_str));
+    let carried: Vec<Through> = arms
+        .map(|arm| through::run(model, &texts, arm))
+        .collect::<Result<_, _>>()?;
+    let text = serde_json::to_string_pretty(&carried).map_err(Failure::input)?;
+    write_file(&place.file(".through.json"), &(text + "\n"))
+}
+
+/// Sentences on what went through the CUDA kernel, where that was stored.
+fn carried_sentences(place: &Place) -> Result<Vec<String>, Failure> {
+    let path = place.file(".through.json");
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        return Ok(Vec::new());
+    };
+    let carried: Vec<Through> = serde_json::from_str(&text)
+        .map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?;
+    Ok(carried.iter().map(Through::sentence).collect())
+}
+
+/// The tree's root that holds MLQA, as a study reads it.
+fn source(tree: &Tree) -> Result<DataFolder, Failure> {
+    let dev = tree.mlqa_dev().map_err(Failure::input)?;
+    let root = dev
+        .ancestors()
+        .nth(2)
+        .expect("mlqa/dev lies two folders under the root of its tree");
+    Ok(DataFolder {
+        root: root.to_owned(),
+    })
 }
 
 /// Makes tables and figures of the stored results, and prints the main table.
@@ -130,13 +175,19 @@ pub(super) fn publish(place: &Place, extras: &Extras, out: &mut dyn Write) -> Re
     }
     let (of_arms, of_differences) = main.expect("there is a main measure");
     let scores = pair_scores(&results);
+    let notes: Vec<String> = extras
+        .notes
+        .iter()
+        .cloned()
+        .chain(carried_sentences(place)?)
+        .collect();
     let accuracy = Accuracy {
         plan: &results.plan,
         curves: &of_arms.curves,
         differences: &of_differences.curves,
         missing_cells: of_arms.missing_cells,
         is_smoke: extras.is_smoke,
-        notes: &extras.notes,
+        notes: &notes,
     };
     write_file(&place.file(".csv"), &csv(&all))?;
     write_file(&place.file("_pairs.csv"), &pairs_table(&scores).csv())?;
@@ -148,6 +199,9 @@ pub(super) fn publish(place: &Place, extras: &Extras, out: &mut dyn Write) -> Re
         )?;
     }
     out.write_all(curves_table(&of_arms.curves).text().as_bytes())?;
+    for note in &notes {
+        writeln!(out, "{note}")?;
+    }
     if results.plan.noise == Family::None {
         writeln!(out)?;
         out.write_all(published_table(&scores).text().as_bytes())?;

@@ -1,13 +1,17 @@
 //! One file a command: arguments to a status, words to the stream it is given.
 
 mod analyze;
+mod bench;
 mod eval;
 mod explain;
 mod fetch;
 mod kernels;
+mod machine;
 mod model;
 mod modules;
 mod progress;
+mod report;
+mod through;
 mod verify;
 
 use crate::cli::{Cli, Command};
@@ -47,9 +51,9 @@ enum Failure {
     /// The input is malformed or something it needs is not there.
     #[error("{0}")]
     Input(String),
-    /// What was asked for is not supported here.
+    /// A kernel that must be right is not.
     #[error("{0}")]
-    Unsupported(String),
+    Wrong(String),
     /// A result could not be written.
     #[error("cannot write {what}: {source}")]
     Write {
@@ -68,7 +72,7 @@ impl Failure {
     fn status(&self) -> Status {
         match self {
             Self::Input(_) | Self::Write { .. } => Status::BadInput,
-            Self::Unsupported(_) => Status::Unsupported,
+            Self::Wrong(_) => Status::Disagree,
         }
     }
 }
@@ -136,9 +140,8 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> Result<Status, Failure> {
         Command::Fetch(arguments) => fetch::run(arguments, out),
         Command::Eval(arguments) => eval::run(arguments, out),
         Command::Explain(arguments) => explain::run(arguments, out),
-        Command::Bench(_) | Command::Report(_) => {
-            Err(Failure::Unsupported("not wired yet".to_owned()))
-        }
+        Command::Bench(arguments) => bench::run(arguments, out),
+        Command::Report(arguments) => report::run(arguments, out),
     }
 }
 

@@ -68,7 +68,8 @@ fn malformed(path: &Path, error: &dyn std::fmt::Display) -> Failure {
     ))
 }
 
-fn arm_plan(arm: &str) -> Result<ArmPlan, String> {
+/// The same arm in every layer, from its text.
+pub(super) fn arm_plan(arm: &str) -> Result<ArmPlan, String> {
     let arm: Arm = arm
         .parse()
         .map_err(|error: crate::encoder::ArmError| error.to_string())?;

@@ -100,7 +100,11 @@ impl Sweep {
         }
         let agreement = self.agreement();
         if agreement.compared > 0 {
-            write!(out, "; {} elements compared, each within its bound", agreement.compared)?;
+            write!(
+                out,
+                "; {} elements compared, each within its bound",
+                agreement.compared
+            )?;
         }
         if agreement.skipped > 0 {
             write!(out, "; {} not compared", agreement.skipped)?;

@@ -1,7 +1,7 @@
 //! Rust source with what is not code taken out.
 
 /// `text` with comments, strings and characters blanked; lines stay where they are.
-pub fn code_of(text: &str) -> String {
+pub(super) fn code_of(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
@@ -64,7 +64,7 @@ fn quoted(rest: &[char], quote: char) -> usize {
 }
 
 /// `text` up to its test module: by convention the last item of a file, `#[cfg(test)]` before it.
-pub fn without_tests(text: &str) -> String {
+pub(super) fn without_tests(text: &str) -> String {
     let end = text
         .match_indices("#[cfg(test)]\nmod ")
         .find(|(at, _)| {
