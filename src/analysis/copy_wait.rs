@@ -61,6 +61,9 @@ pub const BARRIER: Code = Code("copy-wait-barrier");
 /// The pass could not decide.
 pub const UNDECIDED: Code = Code("copy-wait-undecided");
 
+/// Branches of a function that is looked at: the control-flow graph takes their square in memory.
+const BRANCHES_MAX: usize = 4096;
+
 /// Checks one function.
 pub fn run(module: &Module, function: &Function) -> PassResult {
     let result = |answer, findings, states| PassResult {
@@ -76,6 +79,11 @@ pub fn run(module: &Module, function: &Function) -> PassResult {
         .any(|instruction| matches!(instruction.op, Op::CpAsync { .. }))
     {
         return result(Answer::Proved, Vec::new(), 0);
+    }
+    let branches = function.instructions.iter();
+    let branches = branches.filter(|instruction| matches!(instruction.op, Op::Bra { .. })).count();
+    if branches > BRANCHES_MAX {
+        return result(Answer::Unknown, vec![report::too_many_branches(module, function, branches)], 0);
     }
     let Some(context) = Context::new(module, function) else {
         return result(

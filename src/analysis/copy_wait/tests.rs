@@ -275,6 +275,8 @@ fn what_is_not_known_is_said() {
         BARRIER.0
     );
     assert_eq!(check(READ).answer, Answer::Proved);
+    let branches = format!("{COPY}TOP:\n{}", "bra TOP;\n".repeat(5000));
+    assert_eq!(codes(&check(&branches)), [UNDECIDED.0]);
     let text = ".version 9.0\n.target sm_80\n.address_size 64\n.entry k() {\n.reg .b32 %r<2>; .reg .b64 %d<2>;\n\
                 cp.async.cg.shared.global [%r1], [%d1], 16;\nret;\n}";
     let result = analyze(&parse("k.ptx", text).unwrap()).remove(0);
