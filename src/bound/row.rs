@@ -14,6 +14,8 @@ pub(super) struct Head<'a> {
     k_magnitude: Vec<f64>,
     /// Values (`seqlen_kv`, `head_dim`).
     v: &'a [f64],
+    /// `max |v|` of each channel, over all keys.
+    largest: Vec<f64>,
     seqlen_kv: usize,
 }
 
@@ -23,6 +25,13 @@ impl<'a> Head<'a> {
         let operand_min = arithmetic.operand_min();
         let mut transposed = vec![0.0; k.len()];
         let mut magnitude = vec![0.0; k.len()];
+        let mut largest = vec![0.0_f64; head_dim];
+        for v in v.chunks_exact(head_dim) {
+            largest
+                .iter_mut()
+                .zip(v)
+                .for_each(|(largest, v)| *largest = largest.max(v.abs()));
+        }
         for (key, channels) in k.chunks_exact(head_dim).enumerate() {
             for (channel, &value) in channels.iter().enumerate() {
                 transposed[channel * seqlen_kv + key] = value;
@@ -33,6 +42,7 @@ impl<'a> Head<'a> {
             k: transposed,
             k_magnitude: magnitude,
             v,
+            largest,
             seqlen_kv,
         }
     }
@@ -47,22 +57,20 @@ pub(super) struct Row {
     score_error: Vec<f64>,
     weight: Vec<f64>,
     excess: Vec<f64>,
-    /// 1 for a key whose weight may become subnormal, else 0.
-    tiny: Vec<f64>,
-    by_channel: Vec<Channel>,
+    /// Whether a key's weight may become subnormal.
+    tiny: Vec<bool>,
+    channels: Channels,
 }
 
-/// Sums over the keys for one channel.
-#[derive(Clone, Copy, Default)]
-struct Channel {
+/// Sums over the keys, by channel, each in a row of its own so that the loops over them are plain.
+#[derive(Default)]
+struct Channels {
     /// `sum p_j d_j |v_j - o|`
-    spread: f64,
+    spread: Vec<f64>,
     /// `sum p_j (1 + d_j) |v_j|`
-    mass: f64,
+    mass: Vec<f64>,
     /// `sum |v_j|` over keys whose weight may become subnormal
-    tiny: f64,
-    /// `max |v_j|`
-    largest: f64,
+    tiny: Vec<f64>,
 }
 
 impl Row {
@@ -120,7 +128,7 @@ impl Row {
             let eta = eta(self.score[j], self.score_error[j]);
             // w_j e^(-eta_j) < normal, from above: e < 4.
             let tiny = eta > 1.0 || self.weight[j] <= arithmetic.weight_normal * 4.0;
-            self.tiny.push(if tiny { 1.0 } else { 0.0 });
+            self.tiny.push(tiny);
             self.excess.push(if eta <= 1.0 {
                 self.weight[j] / sum * (eta + eta * eta)
             } else {
@@ -147,7 +155,7 @@ impl Row {
         );
 
         // Outputs.
-        self.channels(head, sum, answer);
+        self.sum_channels(head, sum, answer);
         let sums = match arithmetic.sums {
             Sums::TensorCore { .. } => arithmetic.sum_error(arithmetic.tile_kv, tiles),
             Sums::Nearest => arithmetic.sum_error(n, 1),
@@ -156,19 +164,21 @@ impl Row {
         let unit = drift / sum;
         let operand_min = arithmetic.operand_min();
         let roundings = usize_to_f64(2 * n + tiles * (arithmetic.tile_kv + 8));
-        for ((o, channel), &answer) in o.iter_mut().zip(&self.by_channel).zip(answer) {
-            let tiny = arithmetic.weight_tiny * unit * channel.tiny;
-            let magnitude = channel.mass * (1.0 + arithmetic.weight)
+        let Channels { spread, mass, tiny } = &self.channels;
+        for (c, (o, &answer)) in o.iter_mut().zip(answer).enumerate() {
+            let (mass, largest) = (mass[c], head.largest[c]);
+            let tiny = arithmetic.weight_tiny * unit * tiny[c];
+            let magnitude = mass * (1.0 + arithmetic.weight)
                 + tiny
-                + operand_min * unit * (1.0 + operand_min + channel.largest);
-            let spread = channel.spread / (1.0 - ebar);
-            let numerator = (arithmetic.weight * channel.mass
+                + operand_min * unit * (1.0 + operand_min + largest);
+            let spread = spread[c] / (1.0 - ebar);
+            let numerator = (arithmetic.weight * mass
                 + tiny
                 + (sums + rescales * U) * magnitude
-                + roundings * power(-125) * unit * (1.0 + channel.largest))
+                + roundings * power(-125) * unit * (1.0 + largest))
                 / (1.0 - ebar);
             *o = SLACK * (spread + (answer.abs() + spread) * h + numerator * (1.0 + h))
-                + reference.output(channel.mass, channel.largest);
+                + reference.output(mass, largest);
         }
 
         // Log-sum-exp.
@@ -218,19 +228,27 @@ impl Row {
     }
 
     /// The sums over the keys, channel by channel.
-    fn channels(&mut self, head: &Head<'_>, sum: f64, answer: &[f64]) {
+    fn sum_channels(&mut self, head: &Head<'_>, sum: f64, answer: &[f64]) {
         let head_dim = answer.len();
-        self.by_channel.clear();
-        self.by_channel.resize(head_dim, Channel::default());
+        let Channels { spread, mass, tiny } = &mut self.channels;
+        for sums in [&mut *spread, &mut *mass, &mut *tiny] {
+            sums.clear();
+            sums.resize(head_dim, 0.0);
+        }
         for (j, &key) in self.keys.iter().enumerate() {
-            let (excess, weight, tiny) = (self.excess[j], self.weight[j], self.tiny[j]);
-            let mass = weight / sum + excess;
+            let excess = self.excess[j];
+            let share = self.weight[j] / sum + excess;
             let v = &head.v[key * head_dim..(key + 1) * head_dim];
-            for ((channel, &v), &answer) in self.by_channel.iter_mut().zip(v).zip(answer) {
-                channel.spread += excess * (v - answer).abs();
-                channel.mass += mass * v.abs();
-                channel.tiny += tiny * v.abs();
-                channel.largest = channel.largest.max(v.abs());
+            for ((spread, mass), (&v, &answer)) in
+                spread.iter_mut().zip(&mut *mass).zip(v.iter().zip(answer))
+            {
+                *spread += excess * (v - answer).abs();
+                *mass += share * v.abs();
+            }
+            if self.tiny[j] {
+                tiny.iter_mut()
+                    .zip(v)
+                    .for_each(|(tiny, &v)| *tiny += v.abs());
             }
         }
     }
