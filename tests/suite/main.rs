@@ -4,6 +4,7 @@ mod cli;
 mod conformance;
 mod defects;
 mod encoder;
+mod isa;
 mod laws;
 mod properties;
 mod ptx;
