@@ -6,7 +6,7 @@
 
 use super::detect::{self, Finding};
 use super::event::Touch;
-use super::exec::{Class, CtaResult, Program, run_cta};
+use super::exec::{Class, CtaResult, Halt, Program, run_cta};
 use super::launch::{self, Launch, Options};
 use super::memory::{Memory, View};
 use super::{Report, Stats, Stop};
@@ -88,10 +88,15 @@ fn run_program(
                 let mut diagnostics = vec![detect::diagnose(program, *cta, &halt)];
                 diagnostics.extend(to_diagnostics(program, findings));
                 return Err(match halt {
-                    super::exec::Halt::Unsupported { .. } => {
+                    Halt::Unsupported { .. } => {
                         Stop::Unsupported(Box::new(diagnostics.swap_remove(0)))
                     }
-                    _ => Stop::Trap(diagnostics),
+                    Halt::Fault { .. }
+                    | Halt::Trap { .. }
+                    | Halt::Members { .. }
+                    | Halt::Barrier { .. }
+                    | Halt::Deadlock { .. }
+                    | Halt::Budget { .. } => Stop::Trap(diagnostics),
                 });
             }
         }

@@ -7,7 +7,7 @@ use crate::ptx::{Function, Module, Space, Variable};
 
 /// Most threads of a CTA.
 pub const MAX_THREADS: u32 = 1024;
-/// Most shared memory of a CTA: 227 KiB, what sm_90 offers.
+/// Most shared memory of a CTA: 227 KiB, what `sm_90` offers.
 pub const MAX_SHARED_BYTES: u64 = 227 * 1024;
 
 /// A kernel launch.

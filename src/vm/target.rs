@@ -9,7 +9,7 @@ pub enum Target {
     /// A100.
     #[default]
     Sm80,
-    /// GA10x (RTX 30, A10, A40).
+    /// `GA10x` (RTX 30, A10, A40).
     Sm86,
     /// Ada (RTX 40, L4, L40S).
     Sm89,

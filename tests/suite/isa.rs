@@ -44,13 +44,18 @@ enum Buffer {
 
 /// Bytes of a line of words.
 fn bytes(words: &str) -> Vec<Option<u8>> {
-    let size = words.split_whitespace().map(|word| word.len() / 2).max().expect("words");
+    let size = words
+        .split_whitespace()
+        .map(|word| word.len() / 2)
+        .max()
+        .expect("words");
     let mut all = Vec::new();
     for word in words.split_whitespace() {
         if word.starts_with('?') {
             all.extend(vec![None; size]);
         } else {
-            let value = u64::from_str_radix(word, 16).unwrap_or_else(|e| panic!("word `{word}`: {e}"));
+            let value =
+                u64::from_str_radix(word, 16).unwrap_or_else(|e| panic!("word `{word}`: {e}"));
             all.extend(value.to_le_bytes()[..size].iter().map(|byte| Some(*byte)));
         }
     }
@@ -58,17 +63,24 @@ fn bytes(words: &str) -> Vec<Option<u8>> {
 }
 
 fn expectation(text: &str) -> Expectation {
-    let mut expected = Expectation { threads: 1, ..Expectation::default() };
+    let mut expected = Expectation {
+        threads: 1,
+        ..Expectation::default()
+    };
     for line in text.lines().take_while(|line| line.starts_with("//")) {
         let line = line.trim_start_matches('/').trim();
-        let Some((key, value)) = line.split_once(':') else { continue };
+        let Some((key, value)) = line.split_once(':') else {
+            continue;
+        };
         let value = value.trim();
         match key {
             "threads" => expected.threads = value.parse().expect("threads"),
             "shared" => expected.shared = value.parse().expect("shared bytes"),
             "target" => expected.target = value.parse().expect("target"),
             "in" => {
-                let defined = bytes(value).into_iter().map(|byte| byte.expect("inputs are defined"));
+                let defined = bytes(value)
+                    .into_iter()
+                    .map(|byte| byte.expect("inputs are defined"));
                 expected.buffers.push(Buffer::In(defined.collect()));
             }
             "out" => expected.buffers.push(Buffer::Out(bytes(value))),
@@ -82,13 +94,19 @@ fn expectation(text: &str) -> Expectation {
 }
 
 fn codes(diagnostics: &[Diagnostic]) -> BTreeSet<String> {
-    diagnostics.iter().map(|diagnostic| diagnostic.code.to_string()).collect()
+    diagnostics
+        .iter()
+        .map(|diagnostic| diagnostic.code.to_string())
+        .collect()
 }
 
 /// Runs a file; `Err` says how it differs from its header.
 fn check(name: &str, text: &str) -> Result<(), String> {
     let expected = expectation(text);
-    if expected.buffers.iter().all(|buffer| matches!(buffer, Buffer::In(_)))
+    if expected
+        .buffers
+        .iter()
+        .all(|buffer| matches!(buffer, Buffer::In(_)))
         && expected.stop.is_none()
         && expected.findings.is_empty()
     {
@@ -117,7 +135,11 @@ fn check(name: &str, text: &str) -> Result<(), String> {
         shared_bytes: expected.shared,
         params,
     };
-    let options = Options { target: expected.target, instruction_budget: 100_000, ..Options::default() };
+    let options = Options {
+        target: expected.target,
+        instruction_budget: 100_000,
+        ..Options::default()
+    };
     let findings = match run(&module, &launch, &mut memory, &options) {
         Ok(report) => {
             if let Some(stop) = expected.stop {
@@ -135,10 +157,15 @@ fn check(name: &str, text: &str) -> Result<(), String> {
         Err(other) => return Err(format!("did not run: {other}")),
     };
     if findings != expected.findings {
-        return Err(format!("findings {findings:?}, expected {:?}", expected.findings));
+        return Err(format!(
+            "findings {findings:?}, expected {:?}",
+            expected.findings
+        ));
     }
     for (index, (address, wanted)) in outputs.into_iter().enumerate() {
-        let got = memory.bytes(address, wanted.len()).expect("allocated above");
+        let got = memory
+            .bytes(address, wanted.len())
+            .expect("allocated above");
         if let Some(at) = (0..got.len()).find(|&i| wanted[i].is_some_and(|byte| byte != got[i])) {
             return Err(format!(
                 "output {index} differs at byte {at}: got {:02x?}, expected {:02x?}",
@@ -159,12 +186,21 @@ fn every_file_does_what_its_header_says() {
         .filter(|path| path.extension().is_some_and(|extension| extension == "ptx"))
         .collect();
     names.sort();
-    assert!(names.len() >= 60, "only {} files in {}", names.len(), folder.display());
+    assert!(
+        names.len() >= 60,
+        "only {} files in {}",
+        names.len(),
+        folder.display()
+    );
     let mut failures = Vec::new();
     let mut words = BTreeSet::new();
     for path in &names {
         let text = std::fs::read_to_string(path).expect("text");
-        let name = path.file_name().expect("name").to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .expect("name")
+            .to_string_lossy()
+            .into_owned();
         if let Err(why) = check(&name, &text) {
             failures.push(format!("{name}: {why}"));
         }
@@ -180,10 +216,23 @@ fn every_file_does_what_its_header_says() {
             }
         }
     }
-    assert!(failures.is_empty(), "{} of {} files:\n{}", failures.len(), names.len(), failures.join("\n"));
-    let missing: Vec<&str> =
-        Opcode::ALL.iter().map(|opcode| opcode.text()).filter(|text| !words.contains(*text)).collect();
-    assert!(missing.is_empty(), "no file in tests/ptx executes: {}", missing.join(", "));
+    assert!(
+        failures.is_empty(),
+        "{} of {} files:\n{}",
+        failures.len(),
+        names.len(),
+        failures.join("\n")
+    );
+    let missing: Vec<&str> = Opcode::ALL
+        .iter()
+        .map(|opcode| opcode.text())
+        .filter(|text| !words.contains(*text))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "no file in tests/ptx executes: {}",
+        missing.join(", ")
+    );
 }
 
 /// The runner can fail: wrong output, missing expectation, unexpected finding.
@@ -192,7 +241,15 @@ fn a_wrong_expectation_is_noticed() {
     let body = ".version 7.0\n.target sm_80\n.address_size 64\n.visible .entry t(.param .u64 d) {\n\
         .reg .b64 %rd<2>;\nld.param.u64 %rd1, [d];\nst.global.u32 [%rd1], 5;\nret;\n}\n";
     assert_eq!(check("t", &format!("// out: 00000005\n{body}")), Ok(()));
-    for header in ["// out: 00000006", "// nothing", "// out: 00000005\n// finding: shared-race", "// out: 00000005\n// stop: trap"] {
-        assert!(check("t", &format!("{header}\n{body}")).is_err(), "{header}");
+    for header in [
+        "// out: 00000006",
+        "// nothing",
+        "// out: 00000005\n// finding: shared-race",
+        "// out: 00000005\n// stop: trap",
+    ] {
+        assert!(
+            check("t", &format!("{header}\n{body}")).is_err(),
+            "{header}"
+        );
     }
 }

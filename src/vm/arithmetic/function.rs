@@ -85,6 +85,9 @@ fn sin_cos(x: f64) -> (f64, f64) {
     if !x.is_finite() {
         return (f64::NAN, f64::NAN);
     }
+    if x == 0.0 {
+        return (x, 1.0);
+    }
     let reduced = x % std::f64::consts::TAU;
     let quarter = (reduced / std::f64::consts::FRAC_PI_2).round_ties_even();
     let t = reduced - quarter * std::f64::consts::FRAC_PI_2;
@@ -118,7 +121,7 @@ pub(crate) fn cos(x: f64) -> f64 {
 pub(crate) fn tanh(x: f64) -> f64 {
     if x.abs() < 1.0 / 4096.0 {
         // Next term: 2 x^5 / 15, below 2^-50 of x.
-        return x - x * x * x / 3.0;
+        return x * (1.0 - x * x / 3.0);
     }
     if x.abs() > 40.0 {
         return 1.0_f64.copysign(x);
@@ -175,7 +178,8 @@ mod tests {
             (f64::NEG_INFINITY, f64::INFINITY)
         );
         assert!(lg2(-1.0).is_nan() && sin(f64::INFINITY).is_nan() && ex2(f64::NAN).is_nan());
-        assert_eq!(rsqrt(-0.0), f64::NEG_INFINITY);
+        assert_eq!(rsqrt(-0.0).to_bits(), f64::NEG_INFINITY.to_bits());
+        assert_eq!(sin(-0.0).to_bits(), (-0.0_f64).to_bits());
         assert_eq!(
             (tanh(100.0), tanh(-0.0).to_bits()),
             (1.0, (-0.0_f64).to_bits())

@@ -312,7 +312,7 @@ impl Conversion {
             let wide = self.from == ScalarType::F64 || self.to.bits() == 64;
             return if wide { 1 << (self.to.bits() - 1) } else { 0 };
         }
-        let rounded = self.to_integral(x).unwrap_or_else(|| x.trunc());
+        let rounded = self.as_integral(x).unwrap_or_else(|| x.trunc());
         let (low, high) = Self::range(self.to);
         low_u64(
             saturate_f64_to_i128(rounded)
@@ -321,7 +321,7 @@ impl Conversion {
         )
     }
 
-    fn to_integral(&self, x: f64) -> Option<f64> {
+    fn as_integral(&self, x: f64) -> Option<f64> {
         match self.rounding {
             Some(CvtRounding::Integer(rounding)) => Some(match rounding {
                 IntegerRounding::NearestEven => x.round_ties_even(),
@@ -335,8 +335,8 @@ impl Conversion {
 
     fn float_to_float(&self, x: u64) -> u64 {
         let value = self.decode(x);
-        let value = self.to_integral(value).unwrap_or(value);
-        let value = if self.relu && (value < 0.0 || value == 0.0) {
+        let value = self.as_integral(value).unwrap_or(value);
+        let value = if self.relu && value <= 0.0 {
             0.0
         } else {
             value

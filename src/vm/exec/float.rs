@@ -505,21 +505,21 @@ fn evaluate(function: MathFunction, format: Format, rounding: Rounding, x: f64) 
 
 fn compare_values<F: PartialOrd + Copy>(compare: Compare, a: &Lanes<F>, b: &Lanes<F>) -> u32 {
     let mask = |f: &dyn Fn(F, F) -> bool| mask_of(&lanes(|lane| f(a[lane], b[lane])), |x| x);
-    let ordered = |f: &dyn Fn(F, F) -> bool| mask(f);
+    let equal = || mask(&|x, y| x == y);
     let unordered = || mask(&|x, y| x.partial_cmp(&y).is_none());
     match compare {
-        Compare::Eq => ordered(&|x, y| x == y),
-        Compare::Ne => ordered(&|x, y| x < y || x > y),
-        Compare::Lt | Compare::Lo => ordered(&|x, y| x < y),
-        Compare::Le | Compare::Ls => ordered(&|x, y| x <= y),
-        Compare::Gt | Compare::Hi => ordered(&|x, y| x > y),
-        Compare::Ge | Compare::Hs => ordered(&|x, y| x >= y),
-        Compare::Equ => ordered(&|x, y| x == y) | unordered(),
-        Compare::Neu => ordered(&|x, y| x < y || x > y) | unordered(),
-        Compare::Ltu => ordered(&|x, y| x < y) | unordered(),
-        Compare::Leu => ordered(&|x, y| x <= y) | unordered(),
-        Compare::Gtu => ordered(&|x, y| x > y) | unordered(),
-        Compare::Geu => ordered(&|x, y| x >= y) | unordered(),
+        Compare::Eq => equal(),
+        Compare::Ne => !equal() & !unordered(),
+        Compare::Lt | Compare::Lo => mask(&|x, y| x < y),
+        Compare::Le | Compare::Ls => mask(&|x, y| x <= y),
+        Compare::Gt | Compare::Hi => mask(&|x, y| x > y),
+        Compare::Ge | Compare::Hs => mask(&|x, y| x >= y),
+        Compare::Equ => equal() | unordered(),
+        Compare::Neu => !equal(),
+        Compare::Ltu => mask(&|x, y| x < y) | unordered(),
+        Compare::Leu => mask(&|x, y| x <= y) | unordered(),
+        Compare::Gtu => mask(&|x, y| x > y) | unordered(),
+        Compare::Geu => mask(&|x, y| x >= y) | unordered(),
         Compare::Num => !unordered(),
         Compare::Nan => unordered(),
     }

@@ -412,7 +412,13 @@ fn combine_floats(operation: AtomicOp, ty: ScalarType, old: u64, b: u64) -> Opti
             AtomicOp::Add => Some(float::add(format, values.0, values.1, near)),
             AtomicOp::Min => Some(extremum(values, (x, y), NAN_HALF, false, false)),
             AtomicOp::Max => Some(extremum(values, (x, y), NAN_HALF, true, false)),
-            _ => None,
+            AtomicOp::And
+            | AtomicOp::Or
+            | AtomicOp::Xor
+            | AtomicOp::Exch
+            | AtomicOp::Cas
+            | AtomicOp::Inc
+            | AtomicOp::Dec => None,
         }
     };
     let (x, y) = (low_u32(old), low_u32(b));

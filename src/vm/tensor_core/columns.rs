@@ -141,11 +141,10 @@ pub(super) fn block<const HALVES: usize, const FRACTION_BITS: u32>(
     for n in 0..COLUMNS {
         sums[0][n] = truncate_to_i32(f32::from_bits(c[n]) * scale[n]);
     }
-    for half in 0..HALVES {
-        for k in 8 * half..8 * half + 8 {
+    for ((sums, a), value) in sums.iter_mut().zip(a.chunks(8)).zip(value.chunks(8)) {
+        for (x, y) in a.iter().zip(value) {
             for n in 0..COLUMNS {
-                let product = a[k].value * value[k][n];
-                sums[half][n] += truncate_to_i32(product * scale[n]);
+                sums[n] += truncate_to_i32(x.value * y[n] * scale[n]);
             }
         }
     }

@@ -244,12 +244,16 @@ pub fn d_place(lane: usize, which: usize) -> (usize, usize) {
 }
 
 fn spread(format: Accumulator, c: &[Fragment], to: &mut [[u32; COLUMNS]; ROWS]) {
-    for lane in 0..32 {
-        for which in 0..4 {
+    for which in 0..4 {
+        let (register, half) = match format {
+            Accumulator::F32 => (which, 0),
+            Accumulator::F16 => (which >> 1, which & 1),
+        };
+        for (lane, &word) in c[register].iter().enumerate() {
             let (row, column) = d_place(lane, which);
             to[row][column] = match format {
-                Accumulator::F32 => c[which][lane],
-                Accumulator::F16 => c[which >> 1][lane] >> (16 * (which & 1)) & 0xffff,
+                Accumulator::F32 => word,
+                Accumulator::F16 => word >> (16 * half) & 0xffff,
             };
         }
     }
@@ -257,13 +261,14 @@ fn spread(format: Accumulator, c: &[Fragment], to: &mut [[u32; COLUMNS]; ROWS]) 
 
 fn gather(format: Accumulator, from: &[[u32; COLUMNS]; ROWS]) -> [Fragment; 4] {
     let mut d = [[0_u32; 32]; 4];
-    for lane in 0..32 {
-        for which in 0..4 {
+    for which in 0..4 {
+        let (register, shift) = match format {
+            Accumulator::F32 => (which, 0),
+            Accumulator::F16 => (which >> 1, 16 * (which & 1)),
+        };
+        for (lane, word) in d[register].iter_mut().enumerate() {
             let (row, column) = d_place(lane, which);
-            match format {
-                Accumulator::F32 => d[which][lane] = from[row][column],
-                Accumulator::F16 => d[which >> 1][lane] |= from[row][column] << (16 * (which & 1)),
-            }
+            *word |= from[row][column] << shift;
         }
     }
     d
@@ -458,7 +463,7 @@ mod tests {
         let c = vec![[0; 32]; 4];
         let ampere = mma(Target::Sm80, f16_tile(16), &a, &b, &c)[0][0];
         let hopper = mma(Target::Sm90, f16_tile(16), &a, &b, &c)[0][0];
-        assert_eq!(f32::from_bits(ampere), 1.0 + 4.0 * 2.0_f32.powi(-23));
+        assert_eq!(ampere, (1.0 + 4.0 * 2.0_f32.powi(-23)).to_bits());
         assert_eq!(ampere, hopper);
         check(Target::Sm80, f16_tile(16), &a, &b, &c);
     }
