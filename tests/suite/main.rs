@@ -14,3 +14,4 @@ mod study;
 mod tensor_core;
 mod tidy;
 mod tiny_model;
+mod vm;
