@@ -72,7 +72,7 @@
 mod arithmetic;
 mod row;
 #[cfg(test)]
-mod simulation;
+mod simulation_tests;
 
 pub use arithmetic::{Arithmetic, Generation, Sums};
 

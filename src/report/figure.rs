@@ -135,6 +135,11 @@ impl Axis {
 
     /// Powers of ten around `low..=high`, both positive.
     pub fn decades(label: impl Into<String>, low: f64, high: f64) -> Self {
+        let (low, high) = if low > 0.0 && high.is_finite() && low <= high {
+            (low, high)
+        } else {
+            (1.0, 10.0)
+        };
         let first = low.log10().floor();
         let last = high.log10().ceil().max(first + 1.0);
         let mut ticks = Vec::new();

@@ -1,5 +1,10 @@
 //! The one test binary.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests stop a test as tests do; clippy's allowance sees the test functions alone"
+)]
+
 mod analysis;
 mod cli;
 mod conformance;

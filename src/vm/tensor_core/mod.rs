@@ -297,6 +297,10 @@ mod tests {
     ) -> Vec<u32> {
         let how = alignment(target, tile);
         let mut out = vec![];
+        #[expect(
+            clippy::needless_range_loop,
+            reason = "a lane is a number here, of which `c` is one use"
+        )]
         for lane in 0..32 {
             for which in 0..4 {
                 let (row, column) = d_place(lane, which);

@@ -98,14 +98,14 @@ fn assemble(choices: &[Choice], inlined: &[bool], initial: &[u32], number: u32) 
         name: "table".to_owned(),
         space: Space::Const,
         linkage: Linkage::Visible,
-        align: (number % 2 == 0).then_some(16),
+        align: number.is_multiple_of(2).then_some(16),
         ty: [
             ScalarType::F32,
             ScalarType::S32,
             ScalarType::U32,
             ScalarType::B32,
         ][initial.len() % 4],
-        extent: if number % 3 == 0 {
+        extent: if number.is_multiple_of(3) {
             Extent::Array(vec![2, 3])
         } else {
             Extent::Array(vec![4])
