@@ -28,7 +28,7 @@ const SMOKE: &str = r#"
     noise = "distractor"
     levels = [0, 0.5, 1]
     seeds = [0]
-    contexts_per_pair = 8
+    contexts_per_pair = 12
 "#;
 
 pub(super) fn run(arguments: &cli::Report, out: &mut dyn Write) -> Result<Status, Failure> {

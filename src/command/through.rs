@@ -40,9 +40,9 @@ impl Through {
     /// One sentence for a caption.
     pub(super) fn sentence(&self) -> String {
         format!(
-            "Through CUDA: {} passages under {}, all {} heads of all layers as the PTX of {} in the virtual machine; \
-             the judge compared {} elements and every one agreed; least cosine to the native embedding {:.6}.",
-            self.passages, self.arm, self.heads, self.kernel, self.elements, self.cosine_min
+            "Through CUDA, under {}: {} passages, all {} heads of all layers as the PTX of {} in the virtual machine; \
+             the judge compared {} elements and every one agreed; least cosine to the native embedding {:.8}.",
+            self.arm, self.passages, self.heads, self.kernel, self.elements, self.cosine_min
         )
     }
 }

@@ -40,7 +40,7 @@ const MACHINE: &str = "the virtual machine";
 
 /// Every code, in alphabetical order.
 #[rustfmt::skip]
-pub const ALL: [Explanation; 24] = [
+pub const ALL: [Explanation; 28] = [
     Explanation {
         code: "address-in-no-space", checker: MEMCHECK,
         meaning: "a generic address belongs to none of global, shared, local and parameter memory",
@@ -88,6 +88,18 @@ pub const ALL: [Explanation; 24] = [
         meaning: "every thread that has not exited waits at a barrier that cannot open",
         cause: "a barrier inside a branch that not all threads take",
         misses: BARRIERS_MISSES,
+    },
+    Explanation {
+        code: "decode", checker: "this tool",
+        meaning: "the outputs of a finished run could not be read back as tensors; please report it",
+        cause: "a manifest whose output buffers do not have the size of the outputs",
+        misses: "nothing: no verdict on values is given",
+    },
+    Explanation {
+        code: "device-error", checker: "the CUDA driver",
+        meaning: "the driver stopped the kernel, or refused its launch",
+        cause: "the driver's own words follow; `--backend vm` says more about what the kernel did",
+        misses: "everything that a GPU does not fault on: races, reads of undefined memory inside an allocation",
     },
     Explanation {
         code: "divergent-barrier", checker: BARRIERS,
@@ -138,6 +150,12 @@ pub const ALL: [Explanation; 24] = [
         misses: MEMCHECK_MISSES,
     },
     Explanation {
+        code: "output-undefined", checker: INITCHECK,
+        meaning: "bytes of an output hold no defined value when the kernel ends",
+        cause: "rows that the grid does not reach, or values computed from undefined inputs",
+        misses: INITCHECK_MISSES,
+    },
+    Explanation {
         code: "ptx-syntax", checker: READER,
         meaning: "the text is not PTX",
         cause: "the message gives line and column, what was found and what is allowed there",
@@ -184,6 +202,12 @@ pub const ALL: [Explanation; 24] = [
         meaning: "undefined bits were stored to global memory",
         cause: "rows of V beyond the length that were never filled: a weight of 0 does not excuse them, for 0 times NaN is NaN",
         misses: INITCHECK_MISSES,
+    },
+    Explanation {
+        code: "unsupported-instruction", checker: MACHINE,
+        meaning: "an instruction that this machine does not execute; this says nothing about the kernel",
+        cause: "the message names it; tell us what you need",
+        misses: "nothing: no verdict is given",
     },
 ];
 

@@ -140,10 +140,16 @@ pub fn figure(timings: &[Timing], backend: &str, caption: Vec<String>) -> Figure
     }
 }
 
-/// Timings of one line: an arm at one target, by length.
+/// First style of the density panel, beyond those of the lines against length.
+const DENSITY_STYLES: usize = 4;
+
+/// Dense and random blocks at each target, by length; other arms are in the density panel.
 fn lines<'a>(own: &[&'a Timing]) -> Vec<(String, Vec<&'a Timing>)> {
     let mut lines: Vec<(String, Vec<&Timing>)> = Vec::new();
-    for timing in own {
+    for timing in own
+        .iter()
+        .filter(|timing| ["dense", "random blocks"].contains(&timing.arm.as_str()))
+    {
         let name = if timing.arm == "dense" {
             "dense".to_owned()
         } else {
@@ -160,50 +166,65 @@ fn lines<'a>(own: &[&'a Timing]) -> Vec<(String, Vec<&'a Timing>)> {
     lines
 }
 
-/// Speed over dense against the realised density, beside what skipping alone would give.
+/// Speed over dense against the realised density, one line an arm, beside what skipping alone would give.
 fn density_panel(timings: &[Timing], own: &[&Timing], length: usize) -> Panel {
-    let mut measured: Vec<Point> = own
-        .iter()
-        .filter(|timing| timing.seqlen == length && timing.density > 0.0)
-        .filter_map(|timing| {
-            Some(Point {
-                x: timing.density,
-                y: speedup(timings, timing)?,
+    let at_length = || {
+        own.iter()
+            .filter(|timing| timing.seqlen == length && timing.density > 0.0)
+    };
+    let mut arms: Vec<&str> = at_length().map(|timing| timing.arm.as_str()).collect();
+    arms.sort_unstable();
+    arms.dedup();
+    let mut targets: Vec<f64> = at_length().map(|timing| timing.target).collect();
+    targets.sort_by(f64::total_cmp);
+    targets.dedup();
+    let sorted = |mut points: Vec<Point>| {
+        points.sort_by(|a, b| a.x.total_cmp(&b.x));
+        points
+    };
+    let mut series = vec![Series {
+        name: "1 / density: skipping alone".to_owned(),
+        style: 7,
+        points: targets
+            .iter()
+            .map(|&target| Point {
+                x: target,
+                y: 1.0 / target,
                 band: None,
             })
-        })
-        .collect();
-    measured.sort_by(|a, b| a.x.total_cmp(&b.x));
-    let low = measured.first().map_or(0.1, |point| point.x);
-    let high = measured
+            .collect(),
+    }];
+    for (index, arm) in arms.into_iter().filter(|arm| *arm != "dense").enumerate() {
+        let points = at_length()
+            .filter(|timing| timing.arm == arm || timing.arm == "dense")
+            .filter_map(|timing| {
+                Some(Point {
+                    x: timing.density,
+                    y: speedup(timings, timing)?,
+                    band: None,
+                })
+            })
+            .collect();
+        series.push(Series {
+            name: format!("{arm} over dense"),
+            style: DENSITY_STYLES + index,
+            points: sorted(points),
+        });
+    }
+    let high = series
         .iter()
+        .flat_map(|series| &series.points)
         .map(|point| point.y)
-        .fold(1.0 / low, f64::max);
-    let ideal = measured.iter().map(|point| Point {
-        x: point.x,
-        y: 1.0 / point.x,
-        band: None,
-    });
-    let marks: Vec<(f64, String)> = measured
+        .fold(1.0, f64::max);
+    let marks: Vec<(f64, String)> = targets
         .iter()
-        .map(|point| (point.x, format!("{:.2}", point.x)))
+        .map(|&target| (target, target.to_string()))
         .collect();
     Panel {
         title: format!("speed over dense at seqlen {length}"),
         x: Axis::at("density (visible pairs)", Scale::Logarithmic, &marks),
         y: Axis::from_zero("dense = 1.0", high),
-        series: vec![
-            Series {
-                name: "1 / density (skipping alone)".to_owned(),
-                style: 7,
-                points: ideal.collect(),
-            },
-            Series {
-                name: "measured over dense".to_owned(),
-                style: 6,
-                points: measured,
-            },
-        ],
+        series,
         reference: Some(1.0),
     }
 }

@@ -10,6 +10,7 @@ use source::{code_of, without_tests};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// Modules of `src/` in the order of ARCHITECTURE.md: a module imports only from rows above its own.
 const ORDER: [&[&str]; 18] = [
@@ -290,7 +291,32 @@ fn word_complaints(path: &str, text: &str, words: &[&str], rule: &str) -> Vec<St
 /// Whether a file is part of what users run, not a test module in a file of its own.
 fn is_product(path: &str) -> bool {
     let source = path.starts_with("src/") || path.starts_with("reference/src/");
-    source && !path.ends_with("/tests.rs") && !path.ends_with("_tests.rs")
+    source && !test_modules().iter().any(|module| path.starts_with(module))
+}
+
+/// Beginnings of the paths of modules that are declared as `#[cfg(test)] mod NAME;`.
+fn test_modules() -> &'static [String] {
+    static FOUND: OnceLock<Vec<String>> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let mut found = Vec::new();
+        for (path, text) in rust_files() {
+            // Children of `a/mod.rs` and of `a.rs` lie in `a/`, those of `lib.rs` beside it.
+            let stem = path.strip_suffix(".rs").unwrap();
+            let folder = ["/mod", "/lib", "/main"]
+                .iter()
+                .find_map(|own| stem.strip_suffix(own))
+                .unwrap_or(stem);
+            for (at, begin) in text.match_indices("#[cfg(test)]\nmod ") {
+                let declared = &text[at + begin.len()..];
+                let name = &first_names(declared)[0];
+                if declared[name.len()..].starts_with(';') {
+                    found.push(format!("{folder}/{name}.rs"));
+                    found.push(format!("{folder}/{name}/"));
+                }
+            }
+        }
+        found
+    })
 }
 
 #[test]

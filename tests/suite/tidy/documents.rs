@@ -188,3 +188,55 @@ fn links_between_documents_lead_somewhere() {
     }
     assert_none(complaints);
 }
+
+/// Codes that the sources raise: strings inside `Code("...")` and first arguments of `finding("...")`.
+fn raised_codes() -> BTreeSet<String> {
+    let mut codes = BTreeSet::new();
+    for (path, text) in super::rust_files() {
+        if !path.starts_with("src/") {
+            continue;
+        }
+        let text = super::without_tests(&text);
+        for begin in [
+            "Code(\"",
+            "finding(\"",
+            "finding(\n        \"",
+            "finding(\n            \"",
+        ] {
+            for (at, _) in text.match_indices(begin) {
+                let code: String = text[at + begin.len()..]
+                    .chars()
+                    .take_while(|c| *c != '"')
+                    .collect();
+                if code.contains('-') || !code.contains(' ') {
+                    codes.insert(code);
+                }
+            }
+        }
+    }
+    codes
+}
+
+#[test]
+fn every_code_is_explained_and_every_explained_code_is_raised() {
+    let explained: BTreeSet<String> = flashproof::report::explain::ALL
+        .iter()
+        .map(|explanation| explanation.code.to_owned())
+        .collect();
+    assert_eq!(raised_codes(), explained);
+}
+
+#[test]
+fn every_defect_expects_codes_that_exist() {
+    for defect in flashproof::kernel::defects() {
+        if let flashproof::kernel::Expected::Findings(codes) = defect.expected {
+            for code in codes {
+                assert!(
+                    flashproof::report::explain::explanation(code).is_some(),
+                    "{}: no code `{code}`",
+                    defect.kernel.name()
+                );
+            }
+        }
+    }
+}
