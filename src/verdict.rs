@@ -459,6 +459,7 @@ mod tests {
         let answer = Answer {
             o: vec![answer],
             lse: vec![1.0],
+            stats: flashproof_reference::Stats::default(),
         };
         let bound = Bound {
             o: vec![bound],
@@ -529,6 +530,7 @@ mod tests {
         let answer = Answer {
             o: vec![2.0],
             lse: vec![f64::INFINITY],
+            stats: flashproof_reference::Stats::default(),
         };
         let bound = Bound {
             o: vec![f64::INFINITY],
@@ -601,6 +603,7 @@ mod tests {
         let answer = Answer {
             o: vec![0.0],
             lse: vec![f64::NEG_INFINITY],
+            stats: flashproof_reference::Stats::default(),
         };
         let bound = Bound {
             o: vec![0.0],
