@@ -37,8 +37,10 @@ use crate::exp::ln;
 use crate::simd::{Portable, Vector};
 
 /// `2^exponent`, for normal results.
-const fn power(exponent: i32) -> f64 {
-    f64::from_bits(((1023 + exponent).cast_unsigned() as u64) << 52)
+#[inline]
+fn power(exponent: i32) -> f64 {
+    let field = u64::try_from(exponent + 1023).expect("an exponent of a normal f64");
+    f64::from_bits(field << 52)
 }
 
 fn two_sum(a: f64, b: f64) -> (f64, f64) {
