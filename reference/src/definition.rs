@@ -84,7 +84,7 @@ fn row(
     kv_rows: &[usize],
 ) -> Result<(Vec<f64>, f64), AttentionError> {
     let channels = 0..problem.shape.head_dim;
-    match Row::new(problem, q_row, kv_rows) {
+    match Row::read(problem, q_row, kv_rows) {
         Seen::Special { o, lse } => Ok((channels.map(|_| o).collect(), lse)),
         Seen::Finite(row) => Ok((
             channels.map(|c| row.output(c)).collect::<Result<_, _>>()?,
@@ -164,7 +164,7 @@ pub(crate) struct Row<'a> {
 
 impl<'a> Row<'a> {
     /// Reads the keys of `kv_rows`.
-    pub(crate) fn new(problem: &'a Problem, q_row: usize, kv_rows: &[usize]) -> Seen<'a> {
+    pub(crate) fn read(problem: &'a Problem, q_row: usize, kv_rows: &[usize]) -> Seen<'a> {
         let mut seen = Vec::new();
         let mut positive_infinity = false;
         for &kv_row in kv_rows {

@@ -183,8 +183,9 @@ mod tests {
             ];
             let mut low = [0.0, 0.0, f64::NAN, 0.0, 0.0, 0.0, 0.0, 0.0];
             level.run(Of(&mut high, &mut low));
-            assert_eq!(high, [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]);
-            assert_eq!(low, [0.0; 8]);
+            let expected = [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0];
+            assert_eq!(high.map(f64::to_bits), expected.map(f64::to_bits));
+            assert_eq!(low.map(f64::to_bits), [0; 8]);
         }
     }
 }

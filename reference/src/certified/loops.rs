@@ -221,13 +221,14 @@ impl Task for Values<'_> {
                         }
                     }
                 }
+                let [first_sums, second_sums, third_sums] = sums;
                 for r in 0..ROWS {
                     for w in 0..WIDTH {
                         let place = (first + r) * self.stride + lane + w * LANES;
-                        let (sum, error) = sums[0][r][w].two_sum(sums[1][r][w]);
+                        let (sum, error) = first_sums[r][w].two_sum(second_sums[r][w]);
                         let so_far = V::load(lanes(self.high, place));
                         let (total, total_error) = so_far.two_sum(sum);
-                        let rest = total_error.add(error.add(sums[2][r][w]));
+                        let rest = total_error.add(error.add(third_sums[r][w]));
                         set(self.high, place, total);
                         set(self.low, place, V::load(lanes(self.low, place)).add(rest));
                     }

@@ -169,6 +169,7 @@ fn soak(first: u64, count: u64, most: usize) {
         for dtype in DType::ALL {
             let family = FAMILIES[usize::try_from(seed).unwrap() % FAMILIES.len()];
             let problem = draw_problem(seed, family, dtype, most);
+            eprintln!("{family:?} {dtype} seed {seed}");
             let expected = definition::attention(&problem).unwrap();
             for mut options in levels() {
                 options.tile_q = [1, 3, 32][usize::try_from(seed / 9).unwrap() % 3];
@@ -194,7 +195,7 @@ fn soak(first: u64, count: u64, most: usize) {
 
 #[test]
 fn every_family_is_the_definition() {
-    soak(0, 270, 40);
+    soak(0, 54, 24);
 }
 
 #[test]
@@ -328,7 +329,8 @@ fn the_bound_holds_and_is_not_idle() {
         let mut worst: f64 = 0.0;
         tile::observe(&problem, |q_row, channel, found| {
             let keys: Vec<usize> = (0..150).collect();
-            let definition::Seen::Finite(row) = definition::Row::new(&problem, q_row, &keys) else {
+            let definition::Seen::Finite(row) = definition::Row::read(&problem, q_row, &keys)
+            else {
                 panic!("finite inputs");
             };
             let exact = |x: f64| Dyadic::from_f64(x).unwrap();

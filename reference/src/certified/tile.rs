@@ -128,7 +128,7 @@ impl Scratch {
         for (group, _) in seen.into_iter().enumerate().filter(|(_, seen)| *seen) {
             let start = group * GROUP;
             match self.segments.last_mut() {
-                Some(last) if last.keys.end == start && start % PANEL != 0 => {
+                Some(last) if last.keys.end == start && !start.is_multiple_of(PANEL) => {
                     last.keys.end += GROUP;
                 }
                 _ => self.segments.push(Segment {
@@ -397,7 +397,7 @@ impl Scratch {
             } else {
                 let keys = self.ranges[index].iter().cloned().flatten();
                 let kv_rows: Vec<usize> = keys.map(|key| place.kv_row(problem, key)).collect();
-                Row::new(problem, q_row, &kv_rows)
+                Row::read(problem, q_row, &kv_rows)
             };
             match seen {
                 Seen::Special { o: value, lse: log } => {
