@@ -27,12 +27,14 @@
 //! not seen. A seen NaN in `v` makes its channel NaN, as do both infinities; one infinity is the result. Hidden keys
 //! and values are never read.
 
-use crate::attention::{Answer, AttentionError};
+use crate::attention::{Answer, AttentionError, Stats};
 use crate::exact::{
     Dyadic, Enclosure, Rounded, exp_of_negative, ln, round_enclosure, round_quotient, round_ratio,
 };
 use crate::problem::{Problem, Tensor};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 /// Bits after which a row is given up: an error, never an uncertified value.
 pub const PRECISION_CAP: usize = 1 << 20;
@@ -49,6 +51,7 @@ pub fn attention(problem: &Problem) -> Result<Answer, AttentionError> {
     let mut answer = Answer {
         o: Vec::new(),
         lse: Vec::new(),
+        stats: Stats::default(),
     };
     for batch in 0..shape.batch {
         for head in 0..shape.num_q_heads {
@@ -65,54 +68,36 @@ pub fn attention(problem: &Problem) -> Result<Answer, AttentionError> {
             }
         }
     }
+    answer.stats = Stats {
+        rows: answer.lse.len(),
+        definition_rows: answer.lse.len(),
+        values: answer.o.len() + answer.lse.len(),
+        definition_values: answer.o.len() + answer.lse.len(),
+    };
     Ok(answer)
 }
 
 /// One query row: its output channels and its log-sum-exp. Rows index `(.., head_dim)` slices of the tensors.
-pub(crate) fn row(
+fn row(
     problem: &Problem,
     q_row: usize,
     kv_rows: &[usize],
 ) -> Result<(Vec<f64>, f64), AttentionError> {
-    let channels = problem.shape.head_dim;
-    let mut seen = Vec::new();
-    let mut positive_infinity = false;
-    for &kv_row in kv_rows {
-        match score(problem, q_row, kv_row) {
-            Score::Finite(x) => seen.push((kv_row, x)),
-            Score::NegativeInfinity => {}
-            Score::PositiveInfinity => positive_infinity = true,
-            Score::NaN => return Ok((vec![NAN; channels], NAN)),
-        }
+    let channels = 0..problem.shape.head_dim;
+    match Row::read(problem, q_row, kv_rows) {
+        Seen::Special { o, lse } => Ok((channels.map(|_| o).collect(), lse)),
+        Seen::Finite(row) => Ok((
+            channels.map(|c| row.output(c)).collect::<Result<_, _>>()?,
+            row.log_sum_exp()?,
+        )),
     }
-    if positive_infinity {
-        return Ok((vec![NAN; channels], f64::INFINITY));
-    }
-    let (kv_rows, x): (Vec<usize>, Vec<Dyadic>) = seen.into_iter().unzip();
-    let o = (0..channels)
-        .map(|channel| {
-            let v: Vec<f64> = kv_rows
-                .iter()
-                .map(|row| value(&problem.v, row * channels + channel))
-                .collect();
-            match v
-                .iter()
-                .map(|&value| Dyadic::from_f64(value))
-                .collect::<Option<Vec<_>>>()
-            {
-                Some(v) => weighted_mean(&x, &v),
-                None => Ok(sum_of_non_finite(&v)),
-            }
-        })
-        .collect::<Result<_, _>>()?;
-    Ok((o, log_sum_exp(&x)?))
 }
 
 /// The canonical quiet NaN.
 pub(crate) const NAN: f64 = f64::from_bits(0x7ff8_0000_0000_0000);
 
 /// `scale * sum_l q_l k_l` as an extended real.
-enum Score {
+pub(crate) enum Score {
     Finite(Dyadic),
     PositiveInfinity,
     NegativeInfinity,
@@ -126,7 +111,7 @@ fn value(tensor: &Tensor, index: usize) -> f64 {
         .expect("rows and channels lie inside a validated problem")
 }
 
-fn score(problem: &Problem, q_row: usize, kv_row: usize) -> Score {
+pub(crate) fn score(problem: &Problem, q_row: usize, kv_row: usize) -> Score {
     let channels = problem.shape.head_dim;
     let q = (0..channels).map(|l| value(&problem.q, q_row * channels + l));
     let k = (0..channels).map(|l| value(&problem.k, kv_row * channels + l));
@@ -152,63 +137,169 @@ fn score(problem: &Problem, q_row: usize, kv_row: usize) -> Score {
     }
 }
 
-fn sum_of_non_finite(v: &[f64]) -> f64 {
+pub(crate) fn sum_of_non_finite(v: &[f64]) -> f64 {
     let sum: f64 = v.iter().filter(|value| !value.is_finite()).sum();
     if sum.is_nan() { NAN } else { sum }
 }
 
-/// `RN( sum e^(x_j) v_j / sum e^(x_j) )`; `+0` where there is no key.
-fn weighted_mean(x: &[Dyadic], v: &[Dyadic]) -> Result<f64, AttentionError> {
-    // Values of equal scores add up before anything is approximated; groups that cancel are gone for good.
-    let sums_less = |r: &Dyadic| {
-        let mut groups = BTreeMap::<&Dyadic, Dyadic>::new();
-        for (x, v) in x.iter().zip(v) {
-            let sum = groups.entry(x).or_insert(Dyadic::ZERO);
-            *sum = &*sum + &(v - r);
+/// What a row sees.
+pub(crate) enum Seen<'a> {
+    /// A score that is not finite decides the whole row.
+    Special { o: f64, lse: f64 },
+    /// Finite scores, perhaps none.
+    Finite(Row<'a>),
+}
+
+/// The finite scores of a row, in groups of equal ones: values of equal scores add up before anything is approximated.
+pub(crate) struct Row<'a> {
+    problem: &'a Problem,
+    kv_rows: Vec<usize>,
+    /// Different scores, ascending.
+    x: Vec<Dyadic>,
+    /// Place in `x` of the score of each of `kv_rows`.
+    group: Vec<usize>,
+    /// `e^(x - max x)` for the bits asked for so far: all channels share them.
+    weights: RefCell<BTreeMap<usize, Rc<[Enclosure]>>>,
+}
+
+impl<'a> Row<'a> {
+    /// Reads the keys of `kv_rows`.
+    pub(crate) fn read(problem: &'a Problem, q_row: usize, kv_rows: &[usize]) -> Seen<'a> {
+        let mut seen = Vec::new();
+        let mut positive_infinity = false;
+        for &kv_row in kv_rows {
+            match score(problem, q_row, kv_row) {
+                Score::Finite(x) => seen.push((kv_row, x)),
+                Score::NegativeInfinity => {}
+                Score::PositiveInfinity => positive_infinity = true,
+                Score::NaN => return Seen::Special { o: NAN, lse: NAN },
+            }
         }
-        groups.retain(|_, sum| !sum.is_zero());
-        groups
-    };
-    let groups = sums_less(&Dyadic::ZERO);
-    let (Some(x_max), Some((group_max, _))) = (x.iter().max(), groups.last_key_value()) else {
-        return Ok(0.0);
-    };
-    // Below e^-4096 times what the values can reach (2^1088), every result rounds to a zero of the numerator's sign: a
-    // larger gap changes nothing.
-    let gap = (x_max - group_max).min(Dyadic::from_f64(4096.0).expect("finite"));
-    refine(
-        |bits| {
-            let weights: Vec<Enclosure> = groups
-                .keys()
-                .map(|x| exp_of_negative(&(*group_max - x), bits))
-                .collect();
-            let numerator = Enclosure::weighted_sum(bits, weights.iter().zip(groups.values()));
-            let numerator = numerator.times(&exp_of_negative(&gap, bits));
-            round_quotient(&numerator, &sum_of_weights(x, x_max, bits))
-        },
-        |boundary| sums_less(boundary).is_empty(),
-    )
-}
+        if positive_infinity {
+            return Seen::Special {
+                o: NAN,
+                lse: f64::INFINITY,
+            };
+        }
+        Seen::Finite(Self::of_scores(problem, seen))
+    }
 
-/// `RN( ln sum e^(x_j) )`; `-inf` where there is no key.
-fn log_sum_exp(x: &[Dyadic]) -> Result<f64, AttentionError> {
-    let Some(x_max) = x.iter().max() else {
-        return Ok(f64::NEG_INFINITY);
-    };
-    refine(
-        |bits| round_enclosure(&ln(&sum_of_weights(x, x_max, bits)).plus(x_max)),
-        |boundary| x.len() == 1 && x_max == boundary,
-    )
-}
+    /// The row of these keys and their exact scores.
+    pub(crate) fn of_scores(problem: &'a Problem, mut seen: Vec<(usize, Dyadic)>) -> Self {
+        seen.sort_by(|(_, a), (_, b)| a.cmp(b));
+        let (mut x, mut group) = (Vec::new(), Vec::new());
+        let mut kv_rows = Vec::new();
+        for (kv_row, score) in seen {
+            if x.last() != Some(&score) {
+                x.push(score);
+            }
+            group.push(x.len() - 1);
+            kv_rows.push(kv_row);
+        }
+        Self {
+            problem,
+            kv_rows,
+            x,
+            group,
+            weights: RefCell::default(),
+        }
+    }
 
-/// `sum e^(x_j - x_max)`: at least 1.
-fn sum_of_weights(x: &[Dyadic], x_max: &Dyadic, bits: usize) -> Enclosure {
-    let one = Dyadic::from_f64(1.0).expect("finite");
-    let weights: Vec<Enclosure> = x
-        .iter()
-        .map(|x| exp_of_negative(&(x_max - x), bits))
-        .collect();
-    Enclosure::weighted_sum(bits, weights.iter().map(|weight| (weight, &one)))
+    /// `RN( sum e^(x_j) v_j / sum e^(x_j) )`; `+0` where there is no key.
+    pub(crate) fn output(&self, channel: usize) -> Result<f64, AttentionError> {
+        let v: Vec<f64> = self.values(channel);
+        let Some(v) = v
+            .iter()
+            .map(|&v| Dyadic::from_f64(v))
+            .collect::<Option<Vec<_>>>()
+        else {
+            return Ok(sum_of_non_finite(&v));
+        };
+        let sums = self.sums_less(&v, &Dyadic::ZERO);
+        // Groups that cancel are gone for good.
+        let last = sums.iter().rposition(|sum| !sum.is_zero());
+        let (Some(x_max), Some(last)) = (self.x.last(), last) else {
+            return Ok(0.0);
+        };
+        // Below e^-4096 times what the values can reach (2^1088), every result rounds to a zero of the numerator's sign:
+        // a larger gap changes nothing.
+        let gap = (x_max - &self.x[last]).min(Dyadic::from_f64(4096.0).expect("finite"));
+        refine(
+            |bits| {
+                let weights = self.weights_from(last, bits);
+                let numerator = Enclosure::weighted_sum(bits, weights.iter().zip(&sums));
+                let numerator = numerator.times(&exp_of_negative(&gap, bits));
+                round_quotient(&numerator, &self.sum_of_weights(bits))
+            },
+            |boundary| self.sums_less(&v, boundary).iter().all(Dyadic::is_zero),
+        )
+    }
+
+    /// `RN( ln sum e^(x_j) )`; `-inf` where there is no key.
+    pub(crate) fn log_sum_exp(&self) -> Result<f64, AttentionError> {
+        let Some(x_max) = self.x.last() else {
+            return Ok(f64::NEG_INFINITY);
+        };
+        if self.kv_rows.len() == 1 {
+            // The score itself; a boundary between two roundings only ever here.
+            return Ok(round_ratio(x_max, &Dyadic::from_f64(1.0).expect("finite")));
+        }
+        refine(
+            |bits| round_enclosure(&ln(&self.sum_of_weights(bits)).plus(x_max)),
+            |_| false,
+        )
+    }
+
+    /// Values of a channel, in the order of the groups.
+    pub(crate) fn values(&self, channel: usize) -> Vec<f64> {
+        let channels = self.problem.shape.head_dim;
+        self.kv_rows
+            .iter()
+            .map(|row| value(&self.problem.v, row * channels + channel))
+            .collect()
+    }
+
+    /// `sum (v_j - r)` of each group.
+    pub(crate) fn sums_less(&self, v: &[Dyadic], r: &Dyadic) -> Vec<Dyadic> {
+        let mut sums = vec![Dyadic::ZERO; self.x.len()];
+        for (&group, v) in self.group.iter().zip(v) {
+            sums[group] = &sums[group] + &(v - r);
+        }
+        sums
+    }
+
+    /// `sum e^(x_j - max x)`: at least 1.
+    pub(crate) fn sum_of_weights(&self, bits: usize) -> Enclosure {
+        let mut counts = vec![0_usize; self.x.len()];
+        for &group in &self.group {
+            counts[group] += 1;
+        }
+        let counts: Vec<Dyadic> = counts
+            .into_iter()
+            .map(|count| Dyadic::new(count.into(), 0))
+            .collect();
+        Enclosure::weighted_sum(
+            bits,
+            self.weights_from(self.x.len() - 1, bits)
+                .iter()
+                .zip(&counts),
+        )
+    }
+
+    /// `e^(x - x[last])` for the scores up to `last`.
+    pub(crate) fn weights_from(&self, last: usize, bits: usize) -> Rc<[Enclosure]> {
+        let compute = || -> Rc<[Enclosure]> {
+            self.x[..=last]
+                .iter()
+                .map(|x| exp_of_negative(&(&self.x[last] - x), bits))
+                .collect()
+        };
+        if last + 1 < self.x.len() {
+            return compute();
+        }
+        let mut known = self.weights.borrow_mut();
+        Rc::clone(known.entry(bits).or_insert_with(compute))
+    }
 }
 
 /// Doubles the bits until `enclose` has one rounding, or the value is known to be the boundary between two.
@@ -293,6 +384,7 @@ mod tests {
             row_of(&[0.1], &[0.3]),
             (f64::from(0.3_f32), f64::from(0.1_f32))
         );
+        assert_eq!(row_of(&[0.0], &[0.3]).1.to_bits(), 0);
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //! ```
 
 pub mod attention;
+mod certified;
 pub mod convert;
 pub mod definition;
 pub mod exact;
@@ -24,9 +25,10 @@ mod fixed_point;
 pub mod layout;
 pub mod problem;
 pub mod random;
+mod simd;
 pub mod tensor;
 
-pub use attention::{Answer, AttentionError, attention};
+pub use attention::{Answer, AttentionError, Stats, attention};
 pub use layout::{
     BigBird, BlockCounts, BlockKind, BlockPattern, Extents, Layout, LayoutError, Strided,
     VisibleKeys, Window,

@@ -57,8 +57,9 @@
 //! **Log-sum-exp.** `ln` of the computed row sum is off by `ebar / (1 - ebar) + gamma / (1 - gamma)`; the logarithm adds
 //! `logarithm ln 2 max(1, log2 D) + 2 u ln D`, the products and the sum with the maximum `lse_max |M| + lse_result |L|`.
 //!
-//! **The reference** is f64 in a plain order; its own distance from the real answer (stated in
-//! `flashproof_reference::attention`) is added to both.
+//! **The reference** is the real answer rounded once to f64 (`flashproof_reference::attention`): half an ulp is added to
+//! both. The weights that this bound itself computes in plain f64 are off by some `2^-53 (head_dim |x| + n)`, which its
+//! slack of a thousandth pays for.
 //!
 //! A result `r` is accepted when `RN(answer - B) <= r <= RN(answer + B)`, with `RN` the rounding to the output's format:
 //! rounding is monotone, so this needs no further allowance for the last rounding.

@@ -146,14 +146,6 @@ impl Row {
             return f64::INFINITY;
         }
         let drift = exp(score_error_max); // from the exact maximum to the computed one
-        let reference = ReferenceError::new(
-            n,
-            q.len(),
-            score_error_max / arithmetic.sum_error(q.len(), 1),
-            self,
-            max,
-        );
-
         // Outputs.
         self.sum_channels(head, sum, answer);
         let sums = match arithmetic.sums {
@@ -178,7 +170,7 @@ impl Row {
                 + roundings * power(-125) * unit * (1.0 + largest))
                 / (1.0 - ebar);
             *o = SLACK * (spread + (answer.abs() + spread) * h + numerator * (1.0 + h))
-                + reference.output(mass, largest);
+                + reference_error(answer);
         }
 
         // Log-sum-exp.
@@ -194,7 +186,7 @@ impl Row {
                 + arithmetic.lse_max * (max.abs() + score_error_max)
                 + arithmetic.lse_result * lse.abs()
                 + power(-125))
-            + reference.lse(lse)
+            + reference_error(lse)
     }
 
     /// Exact scores and `|scale| e_j`, in natural units, in the order of `keys`.
@@ -254,34 +246,11 @@ impl Row {
     }
 }
 
-/// Distance of the reference from the real answer, as `flashproof_reference::attention` states it.
-struct ReferenceError {
-    theta: f64,
-    n: f64,
-}
-
-/// Half the distance from 1 to the next `f64`.
-const U64: f64 = U / 536_870_912.0;
-
-impl ReferenceError {
-    /// `magnitude` is `max |scale| sum |q_l k_jl|`.
-    fn new(n: usize, head_dim: usize, magnitude: f64, row: &Row, max: f64) -> Self {
-        let least = row.score.iter().copied().fold(f64::INFINITY, f64::min);
-        let xi = 1.01 * U64 * usize_to_f64(head_dim) * magnitude;
-        Self {
-            theta: 1.01 * (xi + U64 * (max - least) + 2.0 * U64),
-            n: usize_to_f64(n),
-        }
-    }
-
-    fn output(&self, mass: f64, largest: f64) -> f64 {
-        1.05 * (2.0 * self.theta + (2.0 * self.n + 1.0) * U64) * mass
-            + self.n * f64::MIN_POSITIVE * (1.0 + largest)
-    }
-
-    fn lse(&self, lse: f64) -> f64 {
-        1.05 * (self.theta + self.n * U64 + 2.0 * U64 * self.n) + U64 * lse.abs()
-    }
+/// Distance of the reference from the real answer: it is the nearest `f64`, so half an ulp, or half the least of all.
+fn reference_error(answer: f64) -> f64 {
+    /// Half the distance from 1 to the next `f64`.
+    const U64: f64 = U / 536_870_912.0;
+    U64 * answer.abs() + f64::from_bits(1)
 }
 
 /// Tiles of `tile_kv` keys in which one of the ascending `keys` lies.

@@ -133,6 +133,7 @@ fn simulate(problem: &Problem, arithmetic: &Arithmetic, freedom: Freedom) -> Ans
     let mut answer = Answer {
         o: Vec::new(),
         lse: Vec::new(),
+        stats: flashproof_reference::Stats::default(),
     };
     for row in 0..shape.row_count().unwrap() {
         let q = &q[row * d..(row + 1) * d];

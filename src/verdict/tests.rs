@@ -20,6 +20,7 @@ fn verdict(got: f32, lse: f32, answer: f64, bound: f64) -> Verdict {
     let answer = Answer {
         o: vec![answer],
         lse: vec![1.0],
+        stats: flashproof_reference::Stats::default(),
     };
     let bound = Bound {
         o: vec![bound],
@@ -90,6 +91,7 @@ fn what_has_no_answer_is_not_compared() {
     let answer = Answer {
         o: vec![2.0],
         lse: vec![f64::INFINITY],
+        stats: flashproof_reference::Stats::default(),
     };
     let bound = Bound {
         o: vec![f64::INFINITY],
@@ -162,6 +164,7 @@ fn an_empty_row_is_zero_and_minus_infinity_or_whatever_the_manifest_says() {
     let answer = Answer {
         o: vec![0.0],
         lse: vec![f64::NEG_INFINITY],
+        stats: flashproof_reference::Stats::default(),
     };
     let bound = Bound {
         o: vec![0.0],

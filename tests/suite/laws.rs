@@ -63,6 +63,7 @@ fn verdict(got: f32, answer: f64, bound: f64) -> Verdict {
     let answer = Answer {
         o: vec![answer],
         lse: vec![1.0],
+        stats: flashproof_reference::Stats::default(),
     };
     let bound = Bound {
         o: vec![bound],

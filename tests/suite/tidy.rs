@@ -306,8 +306,17 @@ fn test_modules() -> &'static [String] {
                 .iter()
                 .find_map(|own| stem.strip_suffix(own))
                 .unwrap_or(stem);
-            for (at, begin) in text.match_indices("#[cfg(test)]\nmod ") {
+            for (at, begin) in text.match_indices("#[cfg(test)]\n") {
                 let declared = &text[at + begin.len()..];
+                // `#[path = "FILE"]` names a file beside this one.
+                if let Some(file) = declared.strip_prefix("#[path = \"") {
+                    let beside = Path::new(&path).with_file_name(&file[..file.find('"').unwrap()]);
+                    found.push(beside.to_str().unwrap().to_owned());
+                    continue;
+                }
+                let Some(declared) = declared.strip_prefix("mod ") else {
+                    continue;
+                };
                 let name = &first_names(declared)[0];
                 if declared[name.len()..].starts_with(';') {
                     found.push(format!("{folder}/{name}.rs"));

@@ -2,6 +2,8 @@
 
 use super::Dyadic;
 use dashu_int::{IBig, ops::BitTest};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 /// `(value +- error) * 2^-bits`: the number meant differs from `value * 2^-bits` by at most `error * 2^-bits`.
 #[derive(Clone, Debug)]
@@ -150,10 +152,19 @@ pub fn ln(y: &Enclosure) -> Enclosure {
 }
 
 /// `ln 2 = 2 atanh(1/3)`, rounded down by less than `bits` units of `2^-bits` with 32 guard bits shifted out: within 1.
+/// Kept for the bits asked for before: a row asks once for every key.
 fn ln2(bits: usize) -> IBig {
-    let working = bits + 32;
-    let third = (IBig::from(1) << working) / IBig::from(3);
-    (atanh_series(&third, working) * IBig::from(2)) >> 32
+    thread_local! {
+        static KNOWN: RefCell<BTreeMap<usize, IBig>> = RefCell::default();
+    }
+    KNOWN.with_borrow_mut(|known| {
+        let compute = || {
+            let working = bits + 32;
+            let third = (IBig::from(1) << working) / IBig::from(3);
+            (atanh_series(&third, working) * IBig::from(2)) >> 32
+        };
+        known.entry(bits).or_insert_with(compute).clone()
+    })
 }
 
 /// `atanh(t) = t + t^3/3 + t^5/5 + ...` for `0 <= t <= 1/3` in fixed point.

@@ -1,0 +1,145 @@
+//! Attention, correctly rounded and fast: computed to about 75 bits with a bound on what is off, accepted where the
+//! bound leaves one rounding, and left to [`crate::definition`] where it does not.
+//!
+//! Nothing here decides a bit of an answer: any order, tile, number of threads or instruction set accepts only values
+//! that are the definition's. The steps and their errors are in the modules, in this order:
+//!
+//! 1. `head`: keys and values, and when sums of their products are exact;
+//! 2. `loops`: scores (exact, or compensated), weights in three slices, weighted sums;
+//! 3. `exponential`: `e^t` to 80 bits;
+//! 4. `row`: quotient, logarithm, the bound, acceptance;
+//! 5. `tile`: a few rows against the keys that any of them sees; hidden keys cost nothing.
+
+mod exponential;
+mod head;
+mod loops;
+mod row;
+mod tile;
+
+#[cfg(test)]
+mod tests;
+
+use crate::attention::{Answer, AttentionError, Stats};
+use crate::problem::Problem;
+use crate::simd::Level;
+use head::Head;
+use rayon::prelude::*;
+use std::ops::Range;
+use tile::Scratch;
+
+/// How to compute; what comes out is the same.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Options {
+    pub(crate) level: Level,
+    /// Query rows of a tile.
+    pub(crate) tile_q: usize,
+    /// Factor of every error bound: 1, or the answers are not certain.
+    pub(crate) error_factor: f64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            level: Level::best(),
+            tile_q: 32,
+            error_factor: 1.0,
+        }
+    }
+}
+
+/// Rows of one head.
+#[derive(Clone, Debug)]
+struct Place {
+    batch: usize,
+    q_head: usize,
+    rows: Range<usize>,
+}
+
+impl Place {
+    /// Number of a query row among all.
+    fn q_row(&self, problem: &Problem, row: usize) -> usize {
+        let shape = problem.shape;
+        (self.batch * shape.num_q_heads + self.q_head) * shape.seqlen_q + row
+    }
+
+    /// Number of the head's keys among all.
+    fn kv_head(&self, problem: &Problem) -> usize {
+        let shape = problem.shape;
+        self.batch * shape.num_kv_heads + shape.kv_head(self.q_head)
+    }
+
+    /// Number of a key among all.
+    fn kv_row(&self, problem: &Problem, key: usize) -> usize {
+        self.kv_head(problem) * problem.shape.seqlen_kv + key
+    }
+}
+
+/// Every row of a problem, in order, in tiles of rows of one head; of one row of blocks, where the layout has any.
+fn places(problem: &Problem, tile_q: usize) -> Vec<Place> {
+    let shape = problem.shape;
+    let layout = &problem.layout;
+    let step = if layout.pattern_count() > 0 && layout.block_q() >= 8 {
+        layout.block_q()
+    } else {
+        shape.seqlen_q.max(1)
+    };
+    let mut places = Vec::new();
+    for batch in 0..shape.batch {
+        for q_head in 0..shape.num_q_heads {
+            for first in (0..shape.seqlen_q).step_by(step) {
+                let end = shape.seqlen_q.min(first.saturating_add(step));
+                places.extend((first..end).step_by(tile_q).map(|first| Place {
+                    batch,
+                    q_head,
+                    rows: first..end.min(first.saturating_add(tile_q)),
+                }));
+            }
+        }
+    }
+    places
+}
+
+/// The answer of a problem that is well formed.
+pub(crate) fn attention(problem: &Problem, options: &Options) -> Result<Answer, AttentionError> {
+    let shape = problem.shape;
+    let [q, k, v] = [&problem.q, &problem.k, &problem.v].map(|tensor| tensor.to_f64());
+    let head_len = shape.seqlen_kv * shape.head_dim;
+    let heads: Vec<Head> = k
+        .par_chunks(head_len.max(1))
+        .zip(v.par_chunks(head_len.max(1)))
+        .map(|(k, v)| Head::new(k, v, shape.head_dim))
+        .collect();
+    let row_count = shape
+        .row_count()
+        .expect("no more rows than elements of q, which were counted");
+    let mut o = vec![0.0; row_count * shape.head_dim];
+    let mut lse = vec![f64::NEG_INFINITY; row_count];
+    let mut stats = Stats {
+        rows: row_count,
+        values: o.len() + lse.len(),
+        ..Stats::default()
+    };
+    // Without keys there are no heads in the list, and nothing to see.
+    if !heads.is_empty() {
+        let mut tiles = Vec::new();
+        let (mut o, mut lse, mut q) = (&mut o[..], &mut lse[..], &q[..]);
+        for place in places(problem, options.tile_q) {
+            let (tile_o, tile_lse, tile_q);
+            (tile_o, o) = o.split_at_mut(place.rows.len() * shape.head_dim);
+            (tile_lse, lse) = lse.split_at_mut(place.rows.len());
+            (tile_q, q) = q.split_at(place.rows.len() * shape.head_dim);
+            tiles.push((place, tile_q, tile_o, tile_lse));
+        }
+        let tiles: Vec<Stats> = tiles
+            .into_par_iter()
+            .with_max_len(1)
+            .map_init(Scratch::default, |scratch, (place, q, o, lse)| {
+                let head = &heads[place.kv_head(problem)];
+                scratch.answer(problem, q, head, &place, options, (o, lse))
+            })
+            .collect::<Result<_, _>>()?;
+        stats.definition_rows = tiles.iter().map(|tile| tile.definition_rows).sum();
+        stats.definition_values = tiles.iter().map(|tile| tile.definition_values).sum();
+    }
+    Ok(Answer { o, lse, stats })
+}
