@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Fuzzes the target `layout` for SECONDS on a stable toolchain, with coverage: fuzz/run.sh SECONDS
+# Fuzzes the target `layout` for SECONDS (60) on a stable toolchain, with coverage: fuzz/run.sh [SECONDS]
 #
 # Replays fuzz/regressions/layout first. Fails on a crash, and unless empty, partial and full blocks, empty rows and
 # ragged tails were all reached. With a nightly toolchain, `cargo +nightly fuzz run layout` does the fuzzing alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-seconds=${1:?usage: fuzz/run.sh SECONDS}
+seconds=${1:-60}
 
 host=$(rustc -vV | sed -n 's/^host: //p')
 folder=${CARGO_TARGET_DIR:-target}/fuzz
