@@ -100,8 +100,12 @@ fn malformed(path: &Path, error: &NpyError) -> Failure {
     Failure::Input(format!("{}: {error}", path.display()))
 }
 
-/// The numbers of a file in a format, all of which must be numbers of it; `flag` is how to name another.
-pub(super) fn exactly(file: &File<'_>, dtype: DType, flag: &str) -> Result<Tensor, Failure> {
+/// The numbers of a file in a format, all of which must be numbers of it; `flag` names another, where there is one.
+pub(super) fn exactly(
+    file: &File<'_>,
+    dtype: DType,
+    flag: Option<&str>,
+) -> Result<Tensor, Failure> {
     let bytes = fs::read(file.path)
         .map_err(|error| Failure::Input(format!("cannot read {}: {error}", file.path.display())))?;
     let array = npy::read(&bytes).map_err(|error| malformed(file.path, &error))?;
@@ -119,8 +123,11 @@ pub(super) fn exactly(file: &File<'_>, dtype: DType, flag: &str) -> Result<Tenso
     });
     if let Some(index) = lost {
         let value = values[index];
+        let or = flag.map_or_else(String::new, |flag| {
+            format!(", or name its format with {flag}")
+        });
         return Err(Failure::Input(format!(
-            "{}: element {:?} = {value:e} ({:#018x}) is no {dtype}: round it, or name its format with {flag}",
+            "{}: element {:?} = {value:e} ({:#018x}) is no {dtype}: round it first{or}",
             file.path.display(),
             place(index, &array.shape),
             value.to_bits()
@@ -187,7 +194,7 @@ impl Inputs {
         let dtype = dtype_of(arguments.dtype);
         let mut tensors = Vec::with_capacity(3);
         for file in [&q, &k, &v] {
-            let tensor = exactly(file, dtype, "--dtype")?;
+            let tensor = exactly(file, dtype, Some("--dtype"))?;
             say_not_finite(file, &tensor);
             tensors.push(tensor);
         }

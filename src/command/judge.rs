@@ -37,11 +37,11 @@ pub(super) fn run(arguments: &cli::Judge, out: &mut dyn Write) -> Result<Status,
     }
 
     let output_dtype = arguments.output_dtype.map_or(dtype, dtype_of);
-    let o = exactly(&output_file, output_dtype, "--output-dtype")?;
+    let o = exactly(&output_file, output_dtype, Some("--output-dtype"))?;
     let lse = match &lse_file {
         None => Vec::new(),
         Some(file) => {
-            let numbers = exactly(file, DType::F32, "f32 before saving it")?.to_f32();
+            let numbers = exactly(file, DType::F32, None)?.to_f32();
             match arguments.lse_base {
                 Base::E => numbers,
                 // As the outputs of a kernel are read: one product in f64, one rounding, which the bound counts.
