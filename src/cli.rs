@@ -31,6 +31,10 @@ pub enum Command {
     Verify(Verify),
     /// Read PTX without running it and report what is wrong in every run
     Analyze(Analyze),
+    /// Write the reference's own result of a problem given as .npy files
+    Answer(Answer),
+    /// Judge a result made elsewhere (PyTorch, JAX, Triton, ...) under the bound
+    Judge(Judge),
     /// List the kernels and their manifests
     Kernels(Kernels),
     /// Bring data or weights to this machine, each file against its digest
@@ -116,6 +120,154 @@ pub struct Analyze {
     /// How to print the findings
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+}
+
+/// A number format of tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum NumberFormat {
+    /// IEEE 754 binary16
+    F16,
+    /// 8 bits of exponent, 8 of significand
+    Bf16,
+    /// IEEE 754 binary32
+    F32,
+}
+
+/// Reaches of a window: keys besides the diagonal on either side, none where unbounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reaches {
+    /// Before the diagonal.
+    pub left: Option<usize>,
+    /// After it.
+    pub right: Option<usize>,
+}
+
+/// Reads `L,R`.
+fn reaches(text: &str) -> Result<Reaches, String> {
+    let reach = |side: &str| match side {
+        "-" | "none" | "inf" => Ok(None),
+        count => count.parse().map(Some).map_err(|_| {
+            format!("{count:?} is neither a whole number nor `-` (also `none`) for unbounded")
+        }),
+    };
+    let (left, right) = text
+        .split_once(',')
+        .ok_or("a window has two sides: write L,R, `-` for unbounded")?;
+    Ok(Reaches {
+        left: reach(left)?,
+        right: reach(right)?,
+    })
+}
+
+/// A problem as files and flags: arguments that `answer` and `judge` share.
+#[derive(Clone, Debug, Args)]
+pub struct Inputs {
+    /// Queries, [batch,] heads x seqlen x head_dim: .npy of f2, f4 or f8 in C or Fortran order, every value exact in --dtype
+    #[arg(long, value_name = "Q.npy")]
+    pub q: PathBuf,
+    /// Keys, likewise; query heads must be a multiple of key heads
+    #[arg(long, value_name = "K.npy")]
+    pub k: PathBuf,
+    /// Values, of the shape of the keys
+    #[arg(long, value_name = "V.npy")]
+    pub v: PathBuf,
+    /// Number format of the inputs; .npy has no bf16, so give such values as f4
+    #[arg(long, value_enum)]
+    pub dtype: NumberFormat,
+    /// Factor on every score, rounded to f32; 1 / sqrt(head_dim) rounded to f32 if not given
+    #[arg(long, value_name = "S", allow_hyphen_values = true)]
+    pub scale: Option<f32>,
+    /// Hide keys after the diagonal of a query, which is query + seqlen_kv - seqlen_q
+    #[arg(long)]
+    pub causal: bool,
+    /// Hide keys more than L before or R after the diagonal; `-` or `none` for an unbounded side
+    #[arg(long, value_name = "L,R", value_parser = reaches, allow_hyphen_values = true)]
+    pub window: Option<Reaches>,
+    /// Let every query see the first N keys whatever its window and blocks, though not past --causal
+    #[arg(long, value_name = "N")]
+    pub sinks: Option<usize>,
+    /// Layout as JSON; with --causal or --window, only pairs that both show attend, and --sinks must be the layout's own
+    #[arg(long, value_name = "LAYOUT.json")]
+    pub layout: Option<PathBuf>,
+    /// Refuse problems estimated to need more memory
+    #[arg(long, value_name = "GIB", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    pub memory_gib: u32,
+}
+
+/// Arguments of `answer`.
+#[derive(Clone, Debug, Args)]
+pub struct Answer {
+    /// The problem
+    #[command(flatten)]
+    pub inputs: Inputs,
+    /// Where the outputs go, f64, of the shape of the queries
+    #[arg(long, value_name = "O.npy")]
+    pub o: PathBuf,
+    /// Where the log-sum-exps (natural logarithm) go, f64, one a query
+    #[arg(long, value_name = "LSE.npy")]
+    pub lse: Option<PathBuf>,
+}
+
+/// Base of a logarithm.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Base {
+    /// Natural
+    #[default]
+    E,
+    /// Two
+    #[value(name = "2")]
+    Two,
+}
+
+/// What rows that see no key hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum EmptyRows {
+    /// o = 0, lse = -inf
+    #[default]
+    Zero,
+    /// Anything: they are not compared
+    Undefined,
+}
+
+const JUDGE_HELP: &str = "\
+The bound is that of one pass of online softmax: products summed in f32 (16-bit ones on the target's tensor cores),
+scores scaled after their sum, weights rounded once to --p-dtype before the division by the row sum. What no flag
+states is taken at its worst.";
+
+/// Arguments of `judge`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = JUDGE_HELP)]
+pub struct Judge {
+    /// The problem
+    #[command(flatten)]
+    pub inputs: Inputs,
+    /// Outputs to judge, of the shape of the queries
+    #[arg(long, value_name = "O.npy")]
+    pub output: PathBuf,
+    /// Log-sum-exps to judge, one a query, every value exact in f32
+    #[arg(long, value_name = "LSE.npy")]
+    pub output_lse: Option<PathBuf>,
+    /// Number format that the outputs were rounded to; --dtype if not given
+    #[arg(long, value_enum)]
+    pub output_dtype: Option<NumberFormat>,
+    /// Base of the log-sum-exps
+    #[arg(long, value_enum, default_value_t, requires = "output_lse")]
+    pub lse_base: Base,
+    /// What rows that see no key hold
+    #[arg(long, value_enum, default_value_t)]
+    pub empty_rows: EmptyRows,
+    /// Whose tensor cores made it
+    #[arg(long, value_enum)]
+    pub target: Machine,
+    /// Number format of a weight when it is multiplied with v: --dtype, or f32 where weights are not rounded
+    #[arg(long, value_enum)]
+    pub p_dtype: NumberFormat,
+    /// Queries that a CTA computes at a time; no rounding depends on it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub tile_q: Option<u32>,
+    /// Keys between two updates of the row maximum; if not given 8 with 16-bit weights, else 1: most rescalings, widest bound
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub tile_kv: Option<u32>,
 }
 
 /// Arguments of `kernels`.

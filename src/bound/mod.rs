@@ -71,11 +71,13 @@
 //! `one_hot_v`, `integers`) close most of the gap.
 
 mod arithmetic;
+mod elsewhere;
 mod row;
 #[cfg(test)]
 mod simulation_tests;
 
 pub use arithmetic::{Arithmetic, Generation, Sums};
+pub use elsewhere::{Elsewhere, NoBound};
 
 use flashproof_reference::{Answer, Problem};
 use rayon::prelude::*;

@@ -1,10 +1,13 @@
 //! One file a command: arguments to a status, words to the stream it is given.
 
 mod analyze;
+mod answer;
 mod bench;
 mod eval;
 mod explain;
 mod fetch;
+mod inputs;
+mod judge;
 mod kernels;
 mod machine;
 mod model;
@@ -116,11 +119,11 @@ fn note(message: &str) {
 }
 
 /// Writes a file whole: beside its place, then renamed, its folder made if need be.
-fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
+fn write_file(path: &Path, content: impl AsRef<[u8]>) -> Result<(), Failure> {
     let partial = path.with_extension(format!("{}.partial", std::process::id()));
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)
-        .and_then(|()| fs::write(&partial, text))
+        .and_then(|()| fs::write(&partial, content))
         .and_then(|()| fs::rename(&partial, path))
         .map_err(|source| {
             // What could not be renamed must not stay; if it cannot be removed either, the error says enough.
@@ -136,6 +139,8 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> Result<Status, Failure> {
     match command {
         Command::Verify(arguments) => verify::run(arguments, out),
         Command::Analyze(arguments) => analyze::run(arguments, out),
+        Command::Answer(arguments) => answer::run(arguments, out),
+        Command::Judge(arguments) => judge::run(arguments, out),
         Command::Kernels(arguments) => kernels::run(arguments, out),
         Command::Fetch(arguments) => fetch::run(arguments, out),
         Command::Eval(arguments) => eval::run(arguments, out),

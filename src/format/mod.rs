@@ -1,5 +1,6 @@
 //! File formats of numbers: bytes in, values out.
 
+pub mod npy;
 pub mod safetensors;
 
 pub use safetensors::{SafeTensors, TensorError};

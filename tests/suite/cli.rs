@@ -41,7 +41,8 @@ fn file(name: &str, content: &str) -> PathBuf {
 fn help_is_as_reviewed() {
     let mut all = String::new();
     for command in [
-        "", "verify", "analyze", "kernels", "fetch", "eval", "bench", "report", "explain",
+        "", "verify", "analyze", "answer", "judge", "kernels", "fetch", "eval", "bench", "report",
+        "explain",
     ] {
         let arguments: Vec<&str> = [command, "--help"]
             .into_iter()

@@ -11,6 +11,7 @@ mod conformance;
 mod defects;
 mod encoder;
 mod isa;
+mod judge;
 mod laws;
 mod properties;
 mod ptx;
