@@ -32,12 +32,20 @@ fn outcome(arguments: &[&str]) -> (i32, String, String) {
 fn help_is_as_reviewed() {
     let mut all = String::new();
     for command in [
-        "", "verify", "analyze", "kernels", "fetch", "eval", "bench", "report", "explain",
+        "",
+        "verify",
+        "analyze",
+        "kernels",
+        "fetch",
+        "eval",
+        "score",
+        "score mlqa",
+        "score trec",
+        "bench",
+        "report",
+        "explain",
     ] {
-        let arguments: Vec<&str> = [command, "--help"]
-            .into_iter()
-            .filter(|word| !word.is_empty())
-            .collect();
+        let arguments: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let (code, out, err) = outcome(&arguments);
         assert_eq!((code, err.as_str()), (0, ""), "{command}");
         all += &format!("$ flashproof {}\n{out}\n", arguments.join(" "));
