@@ -41,6 +41,9 @@ pub enum Command {
     Fetch(Fetch),
     /// Measure retrieval accuracy against noise in a real encoder, one line an attention arm
     Eval(Eval),
+    /// Score given answers or rankings as the official programs do
+    #[command(disable_help_subcommand = true)]
+    Score(Score),
     /// Time attention against sequence length and density, answers checked first
     Bench(Bench),
     /// Verify, measure and time, and write plots and tables
@@ -394,6 +397,60 @@ pub struct Eval {
 
 /// Arms of `eval` if none are named.
 pub const ARMS: &str = "dense,window:0.25,window-sink:0.25,window-global:0.25,block-topk:0.25:16,random-blocks:0.25:16";
+
+/// Arguments of `score`.
+#[derive(Clone, Debug, Args)]
+pub struct Score {
+    /// What to score
+    #[command(subcommand)]
+    pub what: Scored,
+}
+
+/// What `score` can score.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Scored {
+    /// Answers by MLQA's metric: exact match and F1 in per cent, as mlqa_evaluation_v1.py prints them
+    Mlqa(ScoreMlqa),
+    /// Rankings by trec_eval's measures, in its three columns: measure, query or `all`, value
+    Trec(ScoreTrec),
+}
+
+/// Arguments of `score mlqa`.
+#[derive(Clone, Debug, Args)]
+pub struct ScoreMlqa {
+    /// Questions with gold answers, in SQuAD's format
+    #[arg(value_name = "DATASET.json")]
+    pub dataset: PathBuf,
+    /// One JSON object: question id to answer text; a question it lacks counts 0
+    #[arg(value_name = "PREDICTIONS.json")]
+    pub predictions: PathBuf,
+    /// Language of the answers, that is of the contexts: en ar de es hi vi zh
+    #[arg(value_name = "LANG")]
+    pub language: String,
+}
+
+/// Arguments of `score trec`.
+#[derive(Clone, Debug, Args)]
+pub struct ScoreTrec {
+    /// Judgements: lines of `query iteration document grade`
+    pub qrels: PathBuf,
+    /// Rankings: lines of `query Q0 document rank score tag`
+    pub run: PathBuf,
+    /// map, map_cut_K, ndcg, ndcg_cut_K, recip_rank, P_K, recall_K, success_K
+    #[arg(
+        long,
+        value_name = "M,...",
+        value_delimiter = ',',
+        default_value = "map,ndcg_cut_10,recip_rank,recall_100"
+    )]
+    pub measures: Vec<String>,
+    /// Also the values of every query, before the averages
+    #[arg(long)]
+    pub per_query: bool,
+    /// Average over all judged queries, those that the run lacks counting 0, instead of over those it has
+    #[arg(long)]
+    pub complete: bool,
+}
 
 /// Arguments of `bench`.
 #[derive(Clone, Debug, Args)]

@@ -81,9 +81,15 @@ pub fn run(module: &Module, function: &Function) -> PassResult {
         return result(Answer::Proved, Vec::new(), 0);
     }
     let branches = function.instructions.iter();
-    let branches = branches.filter(|instruction| matches!(instruction.op, Op::Bra { .. })).count();
+    let branches = branches
+        .filter(|instruction| matches!(instruction.op, Op::Bra { .. }))
+        .count();
     if branches > BRANCHES_MAX {
-        return result(Answer::Unknown, vec![report::too_many_branches(module, function, branches)], 0);
+        return result(
+            Answer::Unknown,
+            vec![report::too_many_branches(module, function, branches)],
+            0,
+        );
     }
     let Some(context) = Context::new(module, function) else {
         return result(

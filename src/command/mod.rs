@@ -14,6 +14,7 @@ mod model;
 mod modules;
 mod progress;
 mod report;
+mod score;
 mod through;
 mod verify;
 
@@ -145,6 +146,7 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> Result<Status, Failure> {
         Command::Fetch(arguments) => fetch::run(arguments, out),
         Command::Eval(arguments) => eval::run(arguments, out),
         Command::Explain(arguments) => explain::run(arguments, out),
+        Command::Score(arguments) => score::run(arguments, out),
         Command::Bench(arguments) => bench::run(arguments, out),
         Command::Report(arguments) => report::run(arguments, out),
     }

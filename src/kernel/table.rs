@@ -338,7 +338,9 @@ mod tests {
             let results = analyze(&module);
             assert_eq!(results.len(), module.functions.len());
             let findings = results.into_iter().flat_map(|result| result.findings);
-            findings.map(|finding| finding.code.0).collect::<HashSet<_>>()
+            findings
+                .map(|finding| finding.code.0)
+                .collect::<HashSet<_>>()
         };
         for kernel in all() {
             assert_eq!(answers(kernel), HashSet::new(), "{}", kernel.name());
@@ -348,8 +350,18 @@ mod tests {
                 Expected::Findings(codes) => codes[1..].iter().copied().collect(),
                 Expected::Disagree => HashSet::new(),
             };
-            assert_eq!(answers(&defect.kernel), expected, "{}", defect.kernel.name());
-            assert_eq!(answers(&defect.repaired), HashSet::new(), "{}", defect.repaired.name());
+            assert_eq!(
+                answers(&defect.kernel),
+                expected,
+                "{}",
+                defect.kernel.name()
+            );
+            assert_eq!(
+                answers(&defect.repaired),
+                HashSet::new(),
+                "{}",
+                defect.repaired.name()
+            );
         }
     }
 

@@ -334,9 +334,9 @@ fn code_point_bytes(text: &str) -> Vec<usize> {
 }
 
 /// A JSON value and its path, so that no error forgets where it happened.
-struct Node<'a> {
-    value: &'a Value,
-    place: String,
+pub(super) struct Node<'a> {
+    pub(super) value: &'a Value,
+    pub(super) place: String,
 }
 
 impl<'a> Node<'a> {
@@ -372,7 +372,22 @@ impl<'a> Node<'a> {
             .collect())
     }
 
-    fn text(&self) -> Result<String, LoadErrorKind> {
+    /// The fields of an object, in ascending order of their names.
+    pub(super) fn fields(&self) -> Result<Vec<(&'a String, Self)>, LoadErrorKind> {
+        let fields = self
+            .value
+            .as_object()
+            .ok_or_else(|| self.kind("an object"))?;
+        Ok(fields
+            .iter()
+            .map(|(name, value)| {
+                let place = format!("{}[{name:?}]", self.place);
+                (name, Node { value, place })
+            })
+            .collect())
+    }
+
+    pub(super) fn text(&self) -> Result<String, LoadErrorKind> {
         self.value
             .as_str()
             .map(str::to_owned)

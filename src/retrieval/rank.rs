@@ -1,8 +1,11 @@
 //! Scores, ranks and the measures over them.
 
+use std::cmp::Ordering;
+
 use rayon::prelude::*;
 
 use super::collection::Judgement;
+use crate::convert::usize_to_f64;
 
 /// Why embeddings cannot be ranked.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -61,13 +64,19 @@ pub enum RetrievalError {
 /// Scores are compared as f64; `trec_eval` holds f32, so scores nearer than that tie there and not here.
 #[must_use]
 pub fn rank(scores: &[f64], ids: &[&str], gold: usize) -> u32 {
-    let (gold_score, gold_id) = (scores[gold], ids[gold]);
-    let tied = |score: f64| score.total_cmp(&gold_score).is_eq();
+    let gold = (scores[gold], ids[gold]);
     let ahead = scores
         .iter()
         .zip(ids)
-        .filter(|&(&score, &id)| score > gold_score || (tied(score) && id > gold_id));
+        .filter(|&(&score, &id)| order((score, id), gold).is_lt());
     u32::try_from(ahead.count() + 1).unwrap_or(u32::MAX)
+}
+
+/// Which of two scored ids comes first in a ranking: the higher score, of equal ones the greater id. Both zeros are
+/// one score.
+pub(super) fn order(a: (f64, &str), b: (f64, &str)) -> Ordering {
+    // Adding 0 turns -0 into 0 and nothing else into anything.
+    (b.0 + 0.0).total_cmp(&(a.0 + 0.0)).then(b.1.cmp(a.1))
 }
 
 /// Ranks of the judged documents among all documents, one a judgement, by the dot product of L2-normalised vectors
@@ -184,6 +193,14 @@ const DISCOUNT: [f64; 10] = [
     0.289_064_826_317_887_9,
 ];
 
+/// 1 / log2(r + 1) for the rank r = `at` + 1.
+pub(super) fn discount(at: usize) -> f64 {
+    match DISCOUNT.get(at) {
+        Some(&discount) => discount,
+        None => usize_to_f64(at + 2).log2().recip(),
+    }
+}
+
 /// Measures of a query from the ranks (from 1) of all its relevant documents; 0 stands for one that was not retrieved.
 #[must_use]
 pub fn scores(relevant_ranks: &[u32]) -> Scores {
@@ -221,6 +238,7 @@ mod tests {
             [0, 1, 2, 3].map(|gold| rank(&scores, &ids, gold)),
             [4, 2, 1, 3]
         );
+        assert_eq!(rank(&[0.0, -0.0], &["d1", "d2"], 0), 2, "zeros tie");
     }
 
     #[test]
@@ -261,10 +279,10 @@ mod tests {
 
     #[test]
     fn the_discounts_are_the_logarithms() {
-        for (at, discount) in DISCOUNT.iter().enumerate() {
+        for at in 0..20 {
             let rank = f64::from(u32::try_from(at).unwrap());
             assert!(
-                (discount * (rank + 2.0).log2() - 1.0).abs() < 1e-15,
+                (discount(at) * (rank + 2.0).log2() - 1.0).abs() < 1e-15,
                 "rank {}",
                 at + 1
             );

@@ -41,13 +41,22 @@ fn file(name: &str, content: &str) -> PathBuf {
 fn help_is_as_reviewed() {
     let mut all = String::new();
     for command in [
-        "", "verify", "analyze", "answer", "judge", "kernels", "fetch", "eval", "bench", "report",
+        "",
+        "verify",
+        "analyze",
+        "answer",
+        "judge",
+        "kernels",
+        "fetch",
+        "eval",
+        "score",
+        "score mlqa",
+        "score trec",
+        "bench",
+        "report",
         "explain",
     ] {
-        let arguments: Vec<&str> = [command, "--help"]
-            .into_iter()
-            .filter(|word| !word.is_empty())
-            .collect();
+        let arguments: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let (code, out, err) = outcome(&arguments);
         assert_eq!((code, err.as_str()), (0, ""), "{command}");
         all += &format!("$ flashproof {}\n{out}\n", arguments.join(" "));

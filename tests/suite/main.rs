@@ -16,6 +16,7 @@ mod laws;
 mod properties;
 mod ptx;
 mod regressions;
+mod score;
 mod study;
 mod tensor_core;
 mod tidy;

@@ -21,11 +21,22 @@ pub(super) fn size_unknown(module: &Module, function: &Function) -> Diagnostic {
 }
 
 /// A function that is too large to look at.
-pub(super) fn too_many_branches(module: &Module, function: &Function, branches: usize) -> Diagnostic {
-    let message =
-        format!("`{}` has {branches} branches, more than the {} that are followed", function.name, super::BRANCHES_MAX);
+pub(super) fn too_many_branches(
+    module: &Module,
+    function: &Function,
+    branches: usize,
+) -> Diagnostic {
+    let message = format!(
+        "`{}` has {branches} branches, more than the {} that are followed",
+        function.name,
+        super::BRANCHES_MAX
+    );
     let site = module.site(function, InstructionId(0), "the entry begins here");
-    undecided(message, vec![site], "`flashproof verify` checks the same on concrete runs")
+    undecided(
+        message,
+        vec![site],
+        "`flashproof verify` checks the same on concrete runs",
+    )
 }
 
 fn undecided(message: String, sites: Vec<Site>, help: &str) -> Diagnostic {
