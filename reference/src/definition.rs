@@ -231,7 +231,10 @@ impl<'a> Row<'a> {
                 let numerator = numerator.times(&exp_of_negative(&gap, bits));
                 round_quotient(&numerator, &self.sum_of_weights(bits))
             },
-            |boundary| self.sums_less(&v, boundary).iter().all(Dyadic::is_zero),
+            |boundary| {
+                let zero = self.sums_less(&v, boundary).iter().all(Dyadic::is_zero);
+                zero.then_some(Side::On)
+            },
         )
     }
 
@@ -246,7 +249,8 @@ impl<'a> Row<'a> {
         }
         refine(
             |bits| round_enclosure(&ln(&self.sum_of_weights(bits)).plus(x_max)),
-            |_| false,
+            // Two keys or more: above the largest score, however little, which bits alone may take long to show.
+            |boundary| (boundary <= x_max).then_some(Side::Above),
         )
     }
 
@@ -302,24 +306,34 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Doubles the bits until `enclose` has one rounding, or the value is known to be the boundary between two.
+/// Where a value lies that is known to be near a boundary between two roundings.
+enum Side {
+    On,
+    Above,
+}
+
+/// Doubles the bits until `enclose` has one rounding, or it is known on which side of the boundary between two it lies.
 fn refine(
     enclose: impl Fn(usize) -> Rounded,
-    is: impl Fn(&Dyadic) -> bool,
+    side: impl Fn(&Dyadic) -> Option<Side>,
 ) -> Result<f64, AttentionError> {
+    let one = Dyadic::from_f64(1.0).expect("finite");
     let mut bits = 128;
     while bits <= PRECISION_CAP {
         match enclose(bits) {
             Rounded::To(value) => return Ok(value),
-            // The boundary is exact, so rounding it breaks the tie to even.
-            Rounded::Boundary(boundary) if is(&boundary) => {
-                return Ok(round_ratio(
-                    &boundary,
-                    &Dyadic::from_f64(1.0).expect("finite"),
-                ));
-            }
-            Rounded::Boundary(_) | Rounded::Wide => bits *= 2,
+            Rounded::Boundary(boundary) => match side(&boundary) {
+                // The boundary is exact, so rounding it breaks the tie to even.
+                Some(Side::On) => return Ok(round_ratio(&boundary, &one)),
+                Some(Side::Above) => {
+                    let little = Dyadic::new(1.into(), boundary.exponent() - 2);
+                    return Ok(round_ratio(&(&boundary + &little), &one));
+                }
+                None => {}
+            },
+            Rounded::Wide => {}
         }
+        bits *= 2;
     }
     Err(AttentionError::Precision {
         bits: PRECISION_CAP,
