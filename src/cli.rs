@@ -1,4 +1,8 @@
 //! The command line as data. What its words mean is each command's business.
+#![expect(
+    clippy::doc_markdown,
+    reason = "these comments are the help that a terminal shows, where backticks are noise"
+)]
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;

@@ -189,13 +189,13 @@ pub(super) fn publish(place: &Place, extras: &Extras, out: &mut dyn Write) -> Re
         is_smoke: extras.is_smoke,
         notes: &notes,
     };
-    write_file(&place.file(".csv"), &csv(&all))?;
-    write_file(&place.file("_pairs.csv"), &pairs_table(&scores).csv())?;
+    write_file(&place.file(".csv"), csv(&all))?;
+    write_file(&place.file("_pairs.csv"), pairs_table(&scores).csv())?;
     if results.plan.noise != Family::None {
-        write_file(&place.file(".svg"), &svg::draw(&figure(&accuracy)))?;
+        write_file(&place.file(".svg"), svg::draw(&figure(&accuracy)))?;
         write_file(
             &place.file("_pairs.svg"),
-            &svg::draw(&pairs_figure(&accuracy, &scores)),
+            svg::draw(&pairs_figure(&accuracy, &scores)),
         )?;
     }
     out.write_all(curves_table(&of_arms.curves).text().as_bytes())?;

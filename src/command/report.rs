@@ -110,7 +110,7 @@ fn verification(folder: &Path, out: &mut dyn Write) -> Result<Status, Failure> {
         defects.markdown()
     );
     write_file(&folder.join("verification/README.md"), &text)?;
-    write_file(&folder.join("verification/cases.csv"), &cases.csv())?;
+    write_file(&folder.join("verification/cases.csv"), cases.csv())?;
     for sweep in &sweeps {
         out.write_all(sweep.text().as_bytes())?;
     }
@@ -179,7 +179,7 @@ fn analysis(folder: &Path, out: &mut dyn Write) -> Result<Status, Failure> {
     let (text, status) = analyze::all()?;
     write_file(
         &folder.join("analysis/README.md"),
-        &format!(
+        format!(
             "# Analysis\n\nEvery static pass over every kernel, without running it.\n\n```text\n{text}```\n"
         ),
     )?;

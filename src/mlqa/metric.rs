@@ -127,11 +127,12 @@ impl AnswerMetric {
     }
 
     fn without_articles(self, text: &str) -> String {
-        match self.language {
+        if self.language == Language::Arabic {
             // The script's pattern is `\sال^|ال`. Its first half asks for the start of the text after two letters, so
             // every occurrence is replaced, in the middle of words too.
-            Language::Arabic => text.replace("ال", " "),
-            language => without_words(text, articles(language)),
+            text.replace("ال", " ")
+        } else {
+            without_words(text, articles(self.language))
         }
     }
 }
