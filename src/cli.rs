@@ -169,7 +169,7 @@ fn reaches(text: &str) -> Result<Reaches, String> {
 /// A problem as files and flags: arguments that `answer` and `judge` share.
 #[derive(Clone, Debug, Args)]
 pub struct Inputs {
-    /// Queries, [batch,] heads x seqlen x head_dim: .npy of f2, f4 or f8 in C or Fortran order, every value exact in --dtype
+    /// Queries, (batch x) heads x seqlen x head_dim: .npy of f2, f4 or f8 in C or Fortran order, every value exact in --dtype
     #[arg(long, value_name = "Q.npy")]
     pub q: PathBuf,
     /// Keys, likewise; query heads must be a multiple of key heads

@@ -12,7 +12,7 @@
 //! # Method
 //!
 //! Abstract interpretation, path by path, of one CTA with the number of threads that the entry declares. The state is
-//! the block, the values of the live registers on which addresses and branches depend ([`super::value`]: a number
+//! the block, the values of the live registers on which addresses and branches depend (`analysis::value`: a number
 //! for each thread where it is known), and the set of copies that are not yet visible, each with its addresses and
 //! the number of groups committed since (counted up to the largest `N` of the function). Copies and reads are
 //! matched by comparing the byte ranges of every pair of threads, so rings of buffers need no model of their own:

@@ -14,7 +14,7 @@
 //!
 //! **Scores.** With `A_j` the sum of the magnitudes `|q_l k_jl|` (subnormal operands raised to the smallest normal
 //! number, because tensor cores do not normalise them), the computed score is off by at most `e_j = s A_j`, where `s`
-//! is [`Arithmetic::sum_error`] of `head_dim` products.
+//! is `Arithmetic::sum_error` of `head_dim` products.
 //!
 //! **Weights.** Softmax does not change when all scores are shifted, so the maximum that is subtracted need not be
 //! right: only errors that differ from key to key count. Key `j` of a tile enters with the tile's running maximum and is
@@ -45,7 +45,7 @@
 //!      + underflow ] / (1 - ebar)
 //! ```
 //!
-//! where `sums` is [`Arithmetic::sum_error`] of `T` chained tiles, whose alignment also sees `min (1 + max |v_j|) / D`,
+//! where `sums` is `Arithmetic::sum_error` of `T` chained tiles, whose alignment also sees `min (1 + max |v_j|) / D`,
 //! the smallest normal number in place of subnormal weights and values. The row sum passes through at most
 //! `depth = min(n, T ceil(tile / lanes)) + 2 T + log2(lanes)` roundings and all its terms are positive: relative error
 //! `gamma = (1 + u)^depth - 1`. With the division, `h = (division + gamma) / (1 - gamma)` and
