@@ -370,12 +370,12 @@ pub struct Eval {
         long,
         value_name = "X,...",
         value_delimiter = ',',
-        default_value = "0,0.25,0.5,0.75"
+        default_value = "0,0.25,0.5,0.75,1"
     )]
     pub levels: Vec<f64>,
-    /// Questions per pair, of the exploration half
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    pub queries: usize,
+    /// Questions per pair; all whose paragraph is in the corpus if not given
+    #[arg(long, value_name = "N")]
+    pub queries: Option<usize>,
     /// Paragraphs per pair in the corpus, sampled without regard to the questions' halves; all if not given
     #[arg(long, value_name = "N")]
     pub contexts: Option<usize>,

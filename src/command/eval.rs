@@ -5,6 +5,7 @@ use super::progress::StudyBar;
 use super::through::{self, Through};
 use super::{Failure, Status, write_file};
 use crate::cli;
+use crate::convert::usize_to_f64;
 use crate::fetch::{Environment, Tree};
 use crate::report::accuracy::{Accuracy, figure, pairs_figure};
 use crate::report::{svg, table::Table};
@@ -51,6 +52,7 @@ fn plan_of(arguments: &cli::Eval, model: &str) -> Result<Plan, Failure> {
         },
         seeds: vec![arguments.seed],
         contexts_per_pair: arguments.contexts,
+        queries_per_pair: arguments.queries,
         sample_seed: arguments.seed,
         split: match arguments.split {
             cli::Split::Exploration => Split::Exploration,
@@ -203,8 +205,10 @@ pub(super) fn publish(place: &Place, extras: &Extras, out: &mut dyn Write) -> Re
         writeln!(out, "{note}")?;
     }
     if results.plan.noise == Family::None {
+        let table = published_table(&scores);
+        write_file(&place.file("_published.csv"), &table.csv())?;
         writeln!(out)?;
-        out.write_all(published_table(&scores).text().as_bytes())?;
+        out.write_all(table.text().as_bytes())?;
     }
     Ok(())
 }
@@ -263,51 +267,74 @@ fn pairs_table(scores: &[PairScore]) -> Table {
     table
 }
 
-/// Scores of the dense arm beside those published for the f32 weights.
+/// Scores of the dense arm beside those published for the f32 weights, x 100, and their means over the pairs that have
+/// both.
 fn published_table(scores: &[PairScore]) -> Table {
     let mut table = Table::new([
         "pair",
         "nDCG@10",
-        "published",
+        "nDCG@10 published",
         "gap",
         "R@1",
-        "published",
-        "gap",
+        "R@1 published",
+        "R@1 gap",
         "questions",
         "contexts",
     ]);
+    let two = |value: f64| format!("{value:.2}");
+    let gap = |ours: f64, theirs: f64| format!("{:+.2}", ours - theirs);
+    let mut sums = [0.0; 4];
+    let mut count = 0;
     for score in scores.iter().filter(|score| score.arm == "dense") {
+        let ours = [
+            100.0 * score.scores.ndcg_at_10,
+            100.0 * score.scores.recall_at_1,
+        ];
         let published = published_dev_scores()
             .iter()
             .find(|cell| cell.is_valid && cell.pair == score.pair);
-        let beside = |ours: f64, theirs: Option<f64>| {
-            [
-                format!("{:.2}", 100.0 * ours),
-                theirs.map_or_else(|| "-".to_owned(), |theirs| format!("{theirs:.2}")),
-                theirs.map_or_else(
-                    || "-".to_owned(),
-                    |theirs| format!("{:+.2}", 100.0 * ours - theirs),
-                ),
-            ]
-        };
-        let ndcg = beside(
-            score.scores.ndcg_at_10,
-            published.map(|cell| cell.ndcg_at_10),
-        );
-        let recall = beside(
-            score.scores.recall_at_1,
-            published.map(|cell| cell.recall_at_1),
-        );
-        let counts = [
+        let mut row = vec![score.pair.clone()];
+        match published {
+            Some(cell) => {
+                count += 1;
+                let all = [ours[0], cell.ndcg_at_10, ours[1], cell.recall_at_1];
+                for (sum, value) in sums.iter_mut().zip(all) {
+                    *sum += value;
+                }
+                row.extend([
+                    two(ours[0]),
+                    two(cell.ndcg_at_10),
+                    gap(ours[0], cell.ndcg_at_10),
+                ]);
+                row.extend([
+                    two(ours[1]),
+                    two(cell.recall_at_1),
+                    gap(ours[1], cell.recall_at_1),
+                ]);
+            }
+            None => {
+                let none = || "-".to_owned();
+                row.extend([two(ours[0]), none(), none(), two(ours[1]), none(), none()]);
+            }
+        }
+        row.extend([
             score.query_count.to_string(),
             score.document_count.to_string(),
-        ];
-        table.push(
-            std::iter::once(score.pair.clone())
-                .chain(ndcg)
-                .chain(recall)
-                .chain(counts),
-        );
+        ]);
+        table.push(row);
+    }
+    if count > 0 {
+        let [ndcg, ndcg_published, recall, recall_published] =
+            sums.map(|sum| sum / usize_to_f64(count));
+        table.push([
+            format!("mean of {count}"),
+            two(ndcg),
+            two(ndcg_published),
+            gap(ndcg, ndcg_published),
+            two(recall),
+            two(recall_published),
+            gap(recall, recall_published),
+        ]);
     }
     table
 }
