@@ -206,7 +206,7 @@ pub(super) fn publish(place: &Place, extras: &Extras, out: &mut dyn Write) -> Re
     }
     if results.plan.noise == Family::None {
         let table = published_table(&scores);
-        write_file(&place.file("_published.csv"), &table.csv())?;
+        write_file(&place.file("_published.csv"), table.csv())?;
         writeln!(out)?;
         out.write_all(table.text().as_bytes())?;
     }
