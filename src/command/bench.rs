@@ -89,7 +89,7 @@ fn conditions() -> Vec<String> {
              clocks left as the system sets them. native: {NATIVE_HEADS} heads on all cores. vm: one head, all \
              checkers on; its time says what verifying costs, nothing about a GPU."
         ),
-        "Before it is timed, each case is judged against the f64 reference and must agree."
+        "Before it is timed, one head of every layout is judged against the f64 reference and must agree."
             .to_owned(),
     ]
 }
