@@ -39,3 +39,4 @@ pub mod study;
 pub mod cli;
 pub mod command;
 pub mod fetch;
+// x

@@ -1,0 +1,96 @@
+//! `flashproof eval`.
+
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+
+/// A task of `eval`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Task {
+    /// Find a question's paragraph among all paragraphs of a language pair (MTEB's MLQARetrieval)
+    #[default]
+    MlqaRetrieval,
+}
+
+/// A family of noise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Noise {
+    /// None: whole paragraphs as they are (level 0 only); prints published scores beside the dense arm's
+    None,
+    /// Sentences of other articles take a share of a text of fixed length
+    #[default]
+    Distractor,
+}
+
+/// Which questions are asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Split {
+    /// Those of exploration articles
+    #[default]
+    Exploration,
+    /// All: only to compare with published scores, which are over all
+    All,
+}
+
+/// What runs the encoder's attention besides the measurement itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Through {
+    /// Every head of every layer through the CUDA kernel's PTX in the virtual machine
+    Vm,
+}
+
+/// Arguments of `eval`.
+#[derive(Clone, Debug, Args)]
+pub struct Eval {
+    /// Task
+    #[arg(long, value_enum, default_value_t)]
+    pub task: Task,
+    /// Language pairs CONTEXT-QUESTION
+    #[arg(
+        long,
+        value_name = "CC-QQ,...",
+        value_delimiter = ',',
+        default_value = "de-en,es-en,ar-en,zh-en"
+    )]
+    pub pairs: Vec<String>,
+    /// Attention arms: `dense`, or NAME:SHARE of pairs attended, window, window-sink, window-global; block-topk and random-blocks add :BLOCK
+    #[arg(long, value_name = "ARM,...", value_delimiter = ',', default_value = ARMS)]
+    pub arms: Vec<String>,
+    /// Family of noise
+    #[arg(long, value_enum, default_value_t)]
+    pub noise: Noise,
+    /// Noise levels: share of a text that is not its own paragraph
+    #[arg(
+        long,
+        value_name = "X,...",
+        value_delimiter = ',',
+        default_value = "0,0.25,0.5,0.75,1"
+    )]
+    pub levels: Vec<f64>,
+    /// Questions per pair; all whose paragraph is in the corpus if not given
+    #[arg(long, value_name = "N")]
+    pub queries: Option<usize>,
+    /// Paragraphs per pair in the corpus, sampled without regard to the questions' halves; all if not given
+    #[arg(long, value_name = "N")]
+    pub contexts: Option<usize>,
+    /// Which questions are asked
+    #[arg(long, value_enum, default_value_t)]
+    pub split: Split,
+    /// Seed of sampling and noise
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u64,
+    /// Name of the files in the folder; a run of the same name goes on where it stopped
+    #[arg(long, value_name = "NAME", default_value = "mlqa_distractor")]
+    pub name: String,
+    /// Folder for per-query results, table and plot
+    #[arg(long, value_name = "DIR", default_value = "reports/accuracy")]
+    pub out: PathBuf,
+    /// Also run passages through the CUDA kernel, and compare
+    #[arg(long, value_enum, requires = "passages")]
+    pub through: Option<Through>,
+    /// Passages for `--through`
+    #[arg(long, value_name = "N")]
+    pub passages: Option<usize>,
+}
+
+/// Arms of `eval` if none are named.
+pub const ARMS: &str = "dense,window:0.25,window-sink:0.25,window-global:0.25,block-topk:0.25:16,random-blocks:0.25:16";
