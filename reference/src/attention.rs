@@ -44,7 +44,7 @@ impl PartialEq for Answer {
     }
 }
 
-/// How the values of an answer were found.
+/// How the values of an answer were found, by level: 1, f64 and pairs of f64; 2, 192-bit fixed point; 3, the definition.
 ///
 /// ```
 /// # use flashproof_reference::{attention, Layout, Problem, Shape, Tensor};
@@ -53,19 +53,43 @@ impl PartialEq for Answer {
 /// // can tell.
 /// let [q, k, v] = [vec![1.0], vec![0.0; 2], vec![2.0, 2.0_f32.powi(-52)]].map(Tensor::F32);
 /// let answer = attention(&Problem::new(shape, q, k, v, 1.0, Layout::dense(1, 2))?)?;
-/// assert_eq!((answer.stats.values, answer.stats.definition_values), (2, 1));
+/// assert_eq!((answer.stats.rows, answer.stats.values), ([0, 0, 1], [1, 0, 1]));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Query rows.
-    pub rows: usize,
-    /// Of them, rows with a value that the bound left open and the definition decided.
-    pub definition_rows: usize,
-    /// Outputs and log-sum-exps.
-    pub values: usize,
-    /// Of them, those that the definition decided.
-    pub definition_values: usize,
+    /// Query rows, by the highest level that one of their values took.
+    pub rows: [usize; 3],
+    /// Outputs and log-sum-exps, by the level that decided them.
+    pub values: [usize; 3],
+    /// Most bits that the definition needed for a value: 128 and doublings; 0 if it needed none.
+    pub bits_max: usize,
+}
+
+impl Stats {
+    /// One more row: values of the first level, and of the others.
+    pub(crate) fn count_row(&mut self, first: usize, [second, third]: [usize; 2]) {
+        let level = [second, third].iter().rposition(|&count| count > 0);
+        self.rows[level.map_or(0, |level| level + 1)] += 1;
+        for (total, count) in self.values.iter_mut().zip([first, second, third]) {
+            *total += count;
+        }
+    }
+
+    /// A value of the definition, and the bits it took.
+    pub(crate) fn count_bits(&mut self, (value, bits): (f64, usize)) -> f64 {
+        self.bits_max = self.bits_max.max(bits);
+        value
+    }
+
+    /// These and those.
+    pub(crate) fn add(&mut self, other: &Self) {
+        let to = self.rows.iter_mut().chain(&mut self.values);
+        for (total, count) in to.zip(other.rows.iter().chain(&other.values)) {
+            *total += count;
+        }
+        self.bits_max = self.bits_max.max(other.bits_max);
+    }
 }
 
 /// Why there is no answer.
