@@ -23,6 +23,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+use crate::arithmetic;
 use crate::attention::{Answer, AttentionError, Stats};
 use crate::problem::Problem;
 use crate::simd::Level;
@@ -136,10 +137,14 @@ pub(crate) fn attention(problem: &Problem, options: &Options) -> Result<Answer, 
         let tiles: Vec<Stats> = tiles
             .into_par_iter()
             .with_max_len(1)
-            .map_init(Scratch::default, |scratch, (place, q, o, lse)| {
-                let head = &heads[place.kv_head(problem)];
-                scratch.answer(problem, q, head, &place, options, (o, lse))
-            })
+            .map_init(
+                || arithmetic::check().map(|()| Scratch::default()),
+                |scratch, (place, q, o, lse)| {
+                    let scratch = scratch.as_mut().map_err(|error| *error)?;
+                    let head = &heads[place.kv_head(problem)];
+                    scratch.answer(problem, q, head, &place, options, (o, lse))
+                },
+            )
             .collect::<Result<_, _>>()?;
         tiles.iter().for_each(|tile| stats.add(tile));
     } else {
