@@ -45,14 +45,7 @@ fn simulate(problem: &Problem, p_dtype: DType, freedom: Freedom) -> Simulated {
         Generation::Ampere | Generation::Any => Target::Sm80,
         Generation::Hopper => Target::Sm90,
     };
-    run(
-        problem,
-        &Design {
-            method,
-            target,
-            noise: freedom.noise,
-        },
-    )
+    run(problem, &Design::new(method, target, freedom.noise))
 }
 
 /// Observed distances over their bounds: of outputs, and of log-sum-exps.

@@ -17,21 +17,29 @@
 //! is not: a model of memory, of warps or of time. Faults of those are planted in real kernels (`cuda/defects`).
 
 mod approximate;
+mod cta;
+mod fault;
 mod product;
+mod visibility;
 
 pub use approximate::Noise;
+pub use fault::Fault;
 
 use crate::convert::{f64_to_bf16, f64_to_f16, index};
-use crate::kernel::method::{Method, ScoreScaling};
-use crate::kernel::scale_log2;
+use crate::kernel::method::Method;
 use crate::outcome::{Outcome, Output};
 use crate::vm::Target;
+use crate::vm::tensor_core::Accumulator;
+use cta::Cta;
 use flashproof_reference::{DType, Problem, Tensor};
 use product::{DEPTH, Unit, padded_bits};
 use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use visibility::{Rule, Tile, entries};
 
 /// A kernel to simulate.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Design {
     /// Tiles, formats and functions; `p_dtype` is the format of the inputs, or f32 for weights that are not rounded and
     /// a product with v in f32.
@@ -40,15 +48,53 @@ pub struct Design {
     pub target: Target,
     /// What the approximate functions do.
     pub noise: Noise,
+    /// A logit a query head that joins every row sum, in natural units and not scaled; none where empty.
+    pub sink_logits: Vec<f32>,
+    /// Tiles are skipped by threshold (BSFA).
+    pub thresholds: Option<Thresholds>,
+}
+
+impl Design {
+    /// One without sinks or skipping.
+    pub fn new(method: Method, target: Target, noise: Noise) -> Self {
+        Self {
+            method,
+            target,
+            noise,
+            sink_logits: Vec::new(),
+            thresholds: None,
+        }
+    }
+}
+
+/// Which tiles a block-sparse kernel of the kind of BSFA (arXiv 2512.07011) skips: all but the last of a row's list
+/// whose largest visible scaled score is below the row's threshold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Thresholds {
+    /// (`num_q_heads`, positions), natural logarithm.
+    pub values: Vec<f32>,
+    /// Positions of a head: a tile of queries beyond them has the last.
+    pub positions: usize,
+}
+
+impl Thresholds {
+    /// The threshold of a head at a position.
+    pub fn at(&self, head: usize, position: usize) -> f32 {
+        self.values[head * self.positions + position.min(self.positions - 1)]
+    }
 }
 
 /// What a simulated kernel computed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Simulated {
     /// Outputs before their last rounding (batch, `num_q_heads`, `seqlen_q`, `head_dim`).
     pub o: Vec<f32>,
     /// Log-sum-exps, natural (batch, `num_q_heads`, `seqlen_q`).
     pub lse: Vec<f32>,
+    /// Tiles of keys that each CTA visited (batch, `num_q_heads`, tiles of queries).
+    pub visits: Vec<usize>,
+    /// Tiles that took part, for each CTA and tile of keys: what a kernel that skips exports.
+    pub kept: Vec<bool>,
 }
 
 impl Simulated {
@@ -68,32 +114,26 @@ impl Simulated {
     }
 }
 
-/// Runs a kernel on a problem.
+/// Runs a right kernel on a problem.
 pub fn run(problem: &Problem, design: &Design) -> Simulated {
-    let inputs = Inputs::of(problem);
-    let shape = problem.shape;
-    let tile_q = index(design.method.tile_q).max(1);
-    let tiles_q = shape.seqlen_q.div_ceil(tile_q);
-    let ctas: Vec<Simulated> = (0..shape.batch * shape.num_q_heads * tiles_q)
-        .into_par_iter()
-        .map(|cta| {
-            let (head, tile) = (cta / tiles_q, cta % tiles_q);
-            let rows = tile * tile_q..((tile + 1) * tile_q).min(shape.seqlen_q);
-            Cta::new(problem, &inputs, design, head, rows).run()
-        })
-        .collect();
-    let mut all = Simulated {
-        o: Vec::new(),
-        lse: Vec::new(),
-    };
-    for cta in ctas {
-        all.o.extend(cta.o);
-        all.lse.extend(cta.lse);
-    }
-    all
+    Simulator::new(problem, design.clone()).run(Fault::None)
+}
+
+/// Scores of a query head with a key head, (`seqlen_q`, `seqlen_kv`), by those heads.
+type Scores = BTreeMap<(usize, usize), Arc<Vec<f32>>>;
+
+/// A kernel on a problem, ready to run with any fault: scores and masks are computed once.
+#[derive(Debug)]
+pub struct Simulator<'a> {
+    problem: &'a Problem,
+    design: Design,
+    inputs: Inputs,
+    scores: Mutex<Scores>,
+    plan: Plan,
 }
 
 /// Operands as bits, each row padded to the depth of an instruction.
+#[derive(Debug)]
 struct Inputs {
     q: Vec<u32>,
     k: Vec<u32>,
@@ -102,224 +142,138 @@ struct Inputs {
     depth: usize,
 }
 
-impl Inputs {
-    fn of(problem: &Problem) -> Self {
+/// What each tile of keys is to each tile of queries, by query head; one entry where all heads are alike.
+type Plan = Vec<Vec<Vec<Tile>>>;
+
+impl<'a> Simulator<'a> {
+    /// Prepares.
+    pub fn new(problem: &'a Problem, design: Design) -> Self {
         let d = problem.shape.head_dim;
         let [q, k, v] = [&problem.q, &problem.k, &problem.v].map(|tensor| padded_bits(tensor, d));
-        Self {
+        let inputs = Inputs {
             q,
             k,
             v,
             depth: d.next_multiple_of(DEPTH),
-        }
-    }
-}
-
-/// One CTA: some queries of one head.
-struct Cta<'a> {
-    problem: &'a Problem,
-    inputs: &'a Inputs,
-    design: &'a Design,
-    q_head: usize,
-    /// Queries, and the first of their rows in q and o.
-    rows: std::ops::Range<usize>,
-    first_row: usize,
-    /// First row of the head in k and v.
-    first_key: usize,
-    scale_log2: f32,
-    state: Vec<RowState>,
-    /// (rows, padded `head_dim`)
-    o: Vec<f32>,
-}
-
-/// Running statistics of one query.
-#[derive(Clone, Debug)]
-struct RowState {
-    max: f32,
-    sum: Vec<f32>,
-}
-
-impl<'a> Cta<'a> {
-    fn new(
-        problem: &'a Problem,
-        inputs: &'a Inputs,
-        design: &'a Design,
-        head: usize,
-        rows: std::ops::Range<usize>,
-    ) -> Self {
-        let shape = problem.shape;
-        let q_head = head % shape.num_q_heads;
-        let kv_head = head / shape.num_q_heads * shape.num_kv_heads + shape.kv_head(q_head);
-        let state = RowState {
-            max: f32::NEG_INFINITY,
-            sum: vec![0.0; index(design.method.row_sum_lanes).max(1)],
         };
+        let plan = plan(problem, &design.method, Fault::None);
         Self {
             problem,
-            inputs,
             design,
-            q_head,
-            first_row: head * shape.seqlen_q + rows.start,
-            first_key: kv_head * shape.seqlen_kv,
-            scale_log2: scale_log2(problem.scale),
-            state: vec![state; rows.len()],
-            o: vec![0.0; rows.len() * inputs.depth],
-            rows,
+            inputs,
+            scores: Mutex::default(),
+            plan,
         }
     }
 
-    fn run(mut self) -> Simulated {
-        let seqlen_kv = self.problem.shape.seqlen_kv;
-        let tile_kv = index(self.design.method.tile_kv).max(1);
-        for first in (0..seqlen_kv).step_by(tile_kv) {
-            self.visit(first..(first + tile_kv).min(seqlen_kv));
-        }
-        self.finish()
-    }
-
-    /// One tile of keys.
-    fn visit(&mut self, keys: std::ops::Range<usize>) {
-        let visible: Vec<bool> = self
-            .rows
-            .clone()
-            .flat_map(|row| keys.clone().map(move |key| (row, key)))
-            .map(|(row, key)| self.problem.layout.is_visible(self.q_head, row, key))
+    /// Runs the kernel with a fault.
+    pub fn run(&self, fault: Fault) -> Simulated {
+        let shape = self.problem.shape;
+        let faulty = changes_plan(fault).then(|| plan(self.problem, &self.design.method, fault));
+        let plan = faulty.as_ref().unwrap_or(&self.plan);
+        let rows_of_tiles = shape.seqlen_q.div_ceil(self.tile_q());
+        let ctas: Vec<Simulated> = (0..shape.batch * shape.num_q_heads * rows_of_tiles)
+            .into_par_iter()
+            .map(|cta| {
+                let (head, row) = (cta / rows_of_tiles, cta % rows_of_tiles);
+                let tiles = of_head(plan, head % shape.num_q_heads);
+                Cta::new(self, fault, head, row, tiles).run()
+            })
             .collect();
-        if !visible.contains(&true) {
-            return;
+        let mut all = Simulated::default();
+        for cta in ctas {
+            all.o.extend(cta.o);
+            all.lse.extend(cta.lse);
+            all.visits.extend(cta.visits);
+            all.kept.extend(cta.kept);
         }
-        let scores = self.scores(&keys);
-        let width = keys.len().next_multiple_of(DEPTH);
-        let mut weights = vec![0_u32; self.rows.len() * width];
-        for row in 0..self.rows.len() {
-            let at = row * keys.len()..(row + 1) * keys.len();
-            let score: Vec<f32> = scores[at.clone()]
-                .iter()
-                .zip(&visible[at])
-                .map(|(&score, &visible)| if visible { score } else { f32::NEG_INFINITY })
-                .collect();
-            self.softmax(row, keys.start, &score, &mut weights[row * width..]);
-        }
-        let values = self.values(&keys, width);
-        let unit = Unit::of(self.design.target, self.design.method.p_dtype);
-        unit.accumulate(&weights, &values, width, &mut self.o);
+        all
     }
 
-    /// Scores before their scale, (rows, keys).
-    fn scores(&self, keys: &std::ops::Range<usize>) -> Vec<f32> {
-        let depth = self.inputs.depth;
-        let q = &self.inputs.q[self.first_row * depth..][..self.rows.len() * depth];
-        let k = &self.inputs.k[(self.first_key + keys.start) * depth..][..keys.len() * depth];
-        let mut scores = vec![0.0; self.rows.len() * keys.len()];
-        let unit = Unit::of(self.design.target, self.problem.dtype());
+    /// Tiles of keys of which a CTA sees any, for each CTA: what a right kernel visits.
+    pub fn visits_needed(&self) -> Vec<usize> {
+        let shape = self.problem.shape;
+        (0..shape.batch * shape.num_q_heads)
+            .flat_map(|head| of_head(&self.plan, head % shape.num_q_heads))
+            .map(|tiles| entries(tiles).len())
+            .collect()
+    }
+
+    fn tile_q(&self) -> usize {
+        index(self.design.method.tile_q).max(1)
+    }
+
+    fn tile_kv(&self) -> usize {
+        index(self.design.method.tile_kv).max(1)
+    }
+
+    /// Scores before their scale of a (batch, query head) with a (batch, key head).
+    fn scores(&self, q_head: usize, kv_head: usize) -> Arc<Vec<f32>> {
+        let known = |scores: &Scores| scores.get(&(q_head, kv_head)).cloned();
+        let lock = || self.scores.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = known(&lock()) {
+            return found;
+        }
+        let shape = self.problem.shape;
+        let (n, depth) = (shape.seqlen_kv, self.inputs.depth);
+        let q = &self.inputs.q[q_head * shape.seqlen_q * depth..][..shape.seqlen_q * depth];
+        let k = &self.inputs.k[kv_head * n * depth..][..n * depth];
+        let mut scores = vec![0.0; shape.seqlen_q * n];
+        let unit = Unit::of(self.design.target, self.problem.dtype(), Accumulator::F32);
         unit.accumulate(q, k, depth, &mut scores);
+        let scores = Arc::new(scores);
+        lock().insert((q_head, kv_head), Arc::clone(&scores));
         scores
     }
-
-    /// Takes one row's scores of a tile in, and gives its weights as bits of the operand format.
-    fn softmax(&mut self, row: usize, first_key: usize, score: &[f32], weights: &mut [u32]) {
-        let Design { method, noise, .. } = *self.design;
-        let scale_log2 = self.scale_log2;
-        let state = &mut self.state[row];
-        let before = state.max;
-        let max = score.iter().copied().fold(before, f32::max);
-        if max == f32::NEG_INFINITY {
-            return; // it has seen no key yet
-        }
-        state.max = max;
-        let argument = |score: f32| match method.score {
-            ScoreScaling::SubtractThenScale => (score - max) * scale_log2,
-            ScoreScaling::Fused => score.mul_add(scale_log2, -(max * scale_log2)),
-        };
-        // Odd places stand for odd keys.
-        let place = 2 * (self.first_row + row) * self.problem.shape.seqlen_kv + first_key;
-        if before < max {
-            let rescale = if before == f32::NEG_INFINITY {
-                0.0
-            } else {
-                noise.ex2(argument(before), place)
-            };
-            state.sum.iter_mut().for_each(|sum| *sum *= rescale);
-            let depth = self.inputs.depth;
-            let o = &mut self.o[row * depth..(row + 1) * depth];
-            o.iter_mut().for_each(|o| *o *= rescale);
-        }
-        let lanes = state.sum.len();
-        for (key, (&score, bits)) in score.iter().zip(weights).enumerate() {
-            if score == f32::NEG_INFINITY {
-                continue;
-            }
-            let weight = noise.ex2(argument(score), place + key);
-            let lane = &mut state.sum[(first_key + key) / 2 % lanes];
-            *lane += weight;
-            *bits = match method.p_dtype {
-                DType::F16 => u32::from(f64_to_f16(f64::from(weight)).to_bits()),
-                DType::Bf16 => u32::from(f64_to_bf16(f64::from(weight)).to_bits()),
-                DType::F32 => weight.to_bits(),
-            };
-        }
-    }
-
-    /// v of a tile as the second product's operand, (padded `head_dim`, keys up to `width`).
-    fn values(&self, keys: &std::ops::Range<usize>, width: usize) -> Vec<u32> {
-        let depth = self.inputs.depth;
-        let v = &self.inputs.v[(self.first_key + keys.start) * depth..][..keys.len() * depth];
-        let widen = self.design.method.p_dtype == DType::F32;
-        let mut columns = vec![0; depth * width];
-        for (key, v) in v.chunks(depth).enumerate() {
-            for (channel, &bits) in v.iter().enumerate() {
-                columns[channel * width + key] = match (widen, self.problem.dtype()) {
-                    (true, DType::F16) => half::f16::from_bits(low(bits)).to_f32().to_bits(),
-                    (true, DType::Bf16) => bits << 16,
-                    (true, DType::F32) | (false, _) => bits,
-                };
-            }
-        }
-        columns
-    }
-
-    fn finish(self) -> Simulated {
-        let Design { method, noise, .. } = *self.design;
-        let d = self.problem.shape.head_dim;
-        let mut done = Simulated {
-            o: Vec::with_capacity(self.rows.len() * d),
-            lse: Vec::with_capacity(self.rows.len()),
-        };
-        for (row, state) in self.state.iter().enumerate() {
-            let place = self.first_row + row;
-            let o = &self.o[row * self.inputs.depth..][..d];
-            if state.max == f32::NEG_INFINITY {
-                done.o.extend(o.iter().map(|_| 0.0));
-                done.lse.push(f32::NEG_INFINITY);
-                continue;
-            }
-            let sum = tree(&state.sum);
-            done.o.extend(
-                o.iter()
-                    .map(|&o| noise.divide(o, sum, method.reciprocal, place)),
-            );
-            let log2 = noise.lg2(sum, place);
-            done.lse
-                .push(state.max * self.problem.scale + log2 * std::f32::consts::LN_2);
-        }
-        done
-    }
 }
 
-fn low(bits: u32) -> u16 {
-    crate::convert::low_u16(bits)
+/// Whether a fault is one of what is visible: then it has a plan of its own.
+fn changes_plan(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::WindowLeftWide
+            | Fault::WindowLeftNarrow
+            | Fault::WindowRightWide
+            | Fault::WindowRightClamped
+            | Fault::WindowIgnored
+            | Fault::DiagonalTopLeft
+            | Fault::CausalSeesNext
+            | Fault::BlockSizesSwapped
+            | Fault::BlocksIgnored
+            | Fault::SinksIgnored
+            | Fault::PackedPosition
+            | Fault::FirstHeadPattern
+            | Fault::LastKeyHidden
+    )
 }
 
-/// Sum as a binary tree, neighbours first.
-fn tree(lanes: &[f32]) -> f32 {
-    match lanes {
-        [] => 0.0,
-        [one] => *one,
-        _ => {
-            let (left, right) = lanes.split_at(lanes.len().div_ceil(2));
-            tree(left) + tree(right)
-        }
-    }
+fn of_head(plan: &Plan, q_head: usize) -> &[Vec<Tile>] {
+    plan.get(q_head).or(plan.first()).map_or(&[], Vec::as_slice)
+}
+
+fn plan(problem: &Problem, method: &Method, fault: Fault) -> Plan {
+    let shape = problem.shape;
+    let (tile_q, tile_kv) = (index(method.tile_q).max(1), index(method.tile_kv).max(1));
+    let heads = if problem.layout.pattern_count() <= 1 {
+        1
+    } else {
+        shape.num_q_heads
+    };
+    (0..heads)
+        .map(|q_head| {
+            let rule = Rule::new(&problem.layout, &shape, q_head, fault);
+            (0..shape.seqlen_q.div_ceil(tile_q))
+                .into_par_iter()
+                .map(|row| {
+                    let rows = row * tile_q..((row + 1) * tile_q).min(shape.seqlen_q);
+                    (0..shape.seqlen_kv)
+                        .step_by(tile_kv)
+                        .map(|first| rule.tile(rows.clone(), first, tile_kv))
+                        .collect()
+                })
+                .collect()
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -327,7 +281,9 @@ mod tests {
     use super::*;
     use crate::bound::{Arithmetic, Bound, Generation};
     use crate::case::Case;
-    use crate::kernel::method::{EmptyRow, Exponential, Logarithm, LseBase, Reciprocal, Rounding};
+    use crate::kernel::method::{
+        EmptyRow, Exponential, Logarithm, LseBase, Reciprocal, Rounding, ScoreScaling,
+    };
     use crate::verdict::judge;
     use flashproof_reference::{attention, random};
 
@@ -373,11 +329,7 @@ mod tests {
                 ScoreScaling::SubtractThenScale
             };
             let method = method(case.dtype, if even { (64, 64) } else { (48, 32) }, score);
-            let design = Design {
-                method,
-                target,
-                noise: Noise::Largest,
-            };
+            let design = Design::new(method, target, Noise::Largest);
             let answer = attention(&problem).unwrap();
             let arithmetic = Arithmetic::of(&method, LseBase::E, generation);
             let bound = Bound::of(&problem, &answer, &arithmetic);

@@ -1,8 +1,10 @@
 //! Sums of products as the hardware forms them: on tensor cores, bit for bit, or in f32 with fused multiply-adds.
 
+use crate::convert::{f64_to_f16, low_u16};
 use crate::vm::Target;
 use crate::vm::tensor_core::{Accumulator, Operand, Tile, multiply};
 use flashproof_reference::{DType, Tensor};
+use half::f16;
 
 /// Products of one tensor-core instruction along the depth.
 pub(super) const DEPTH: usize = 16;
@@ -19,16 +21,16 @@ pub(super) enum Unit {
 }
 
 impl Unit {
-    /// What multiplies operands of a format, with an f32 accumulator.
-    pub(super) fn of(target: Target, operand: DType) -> Self {
-        let operand = match operand {
-            DType::F16 => Operand::F16,
-            DType::Bf16 => Operand::Bf16,
+    /// What multiplies operands of a format; only f16 has an accumulator other than f32.
+    pub(super) fn of(target: Target, operand: DType, accumulator: Accumulator) -> Self {
+        let (operand, accumulator) = match operand {
+            DType::F16 => (Operand::F16, accumulator),
+            DType::Bf16 => (Operand::Bf16, Accumulator::F32),
             DType::F32 => return Self::Fused,
         };
         let tile = Tile {
             operand,
-            accumulator: Accumulator::F32,
+            accumulator,
             k: DEPTH,
         };
         Self::TensorCore { target, tile }
@@ -72,7 +74,10 @@ fn rows_by_columns(
     let mut accumulators = [[0_u32; COLUMNS]; ROWS];
     for (to, from) in accumulators.iter_mut().zip(c.chunks(columns)) {
         for (to, from) in to.iter_mut().zip(&from[first..]) {
-            *to = from.to_bits();
+            *to = match tile.accumulator {
+                Accumulator::F32 => from.to_bits(),
+                Accumulator::F16 => u32::from(f64_to_f16(f64::from(*from)).to_bits()),
+            };
         }
     }
     for at in (0..depth).step_by(DEPTH) {
@@ -87,7 +92,10 @@ fn rows_by_columns(
     }
     for (to, from) in c.chunks_mut(columns).zip(&accumulators) {
         for (to, from) in to[first..].iter_mut().zip(from) {
-            *to = f32::from_bits(*from);
+            *to = match tile.accumulator {
+                Accumulator::F32 => f32::from_bits(*from),
+                Accumulator::F16 => f16::from_bits(low_u16(*from)).to_f32(),
+            };
         }
     }
 }
@@ -128,7 +136,7 @@ mod tests {
         };
         let (a, b) = (bits(rows * depth, 1), bits(columns * depth, 2));
         for target in [Target::Sm80, Target::Sm90] {
-            let unit = Unit::of(target, DType::F16);
+            let unit = Unit::of(target, DType::F16, Accumulator::F32);
             let Unit::TensorCore { tile, .. } = unit else {
                 panic!("tensor cores")
             };
