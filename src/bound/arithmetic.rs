@@ -36,6 +36,11 @@ pub struct Arithmetic {
     pub sums: Sums,
     /// Keys between two updates of the row maximum.
     pub tile_kv: usize,
+    /// In which order tiles of `tile_kv` keys (tile `t` begins with key `t * tile_kv`) come, where that is known; what a
+    /// replay needs.
+    pub tile_order: Option<TileOrder>,
+    /// Format of a weight as an operand of the second product.
+    pub p_dtype: DType,
     /// Lanes that share a row's sum of weights.
     pub row_sum_lanes: usize,
     /// Of the argument of the exponential, per unit of `row_max - score` (in natural units).
@@ -61,6 +66,8 @@ pub struct Arithmetic {
     /// Of `lse`, per unit of `|lse|`.
     pub lse_result: f64,
 }
+
+pub use crate::kernel::method::TileOrder;
 
 /// Numerics of a matrix unit whose bits the virtual machine has, or that a device may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +146,8 @@ impl Arithmetic {
         Self {
             sums,
             tile_kv: index(method.tile_kv),
+            tile_order: None,
+            p_dtype,
             row_sum_lanes: index(method.row_sum_lanes),
             argument_difference,
             argument_magnitude,
@@ -154,12 +163,24 @@ impl Arithmetic {
         }
     }
 
+    /// The same of a kernel whose tiles come in a known order.
+    pub fn with_tile_order(self, tile_order: Option<TileOrder>) -> Self {
+        Self { tile_order, ..self }
+    }
+
+    /// Whether the kernel's rounded weights can be worked out: their format is narrow and the schedule is known.
+    pub fn replays(&self) -> bool {
+        self.tile_order.is_some() && self.weight > 0.0
+    }
+
     /// The native backend's roundings, as `backend::native` states them: f32 throughout, two passes (so one tile and no
     /// rescaling), weights not rounded, a logarithm in f64.
     pub fn native(seqlen_kv: usize) -> Self {
         Self {
             sums: Sums::Nearest,
             tile_kv: seqlen_kv.max(1),
+            tile_order: None,
+            p_dtype: DType::F32,
             row_sum_lanes: 16,
             argument_difference: U,
             argument_magnitude: U, // the product of a score with the scale
@@ -197,6 +218,22 @@ impl Arithmetic {
             Sums::Nearest => usize_to_f64(chains * count + 1) * U,
         };
         compounded(roundings)
+    }
+
+    /// The same of the second product: `n` keys in `tiles` tiles.
+    pub(super) fn output_error(&self, n: usize, tiles: usize) -> f64 {
+        match self.sums {
+            Sums::TensorCore { .. } => self.sum_error(self.tile_kv, tiles),
+            Sums::Nearest => self.sum_error(n, 1),
+        }
+    }
+
+    /// What `keys` keys in a row add to the error of an accumulator, per unit of its largest magnitude meanwhile.
+    pub(super) fn chained_error(&self, keys: usize) -> f64 {
+        match self.sums {
+            Sums::TensorCore { .. } => self.sum_error(keys, 1),
+            Sums::Nearest => usize_to_f64(keys + 1) * U,
+        }
     }
 
     /// The smallest magnitude that an operand counts as.
