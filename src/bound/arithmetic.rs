@@ -196,15 +196,16 @@ impl Arithmetic {
         }
     }
 
-    /// Relative error of a sum of `count` products, in units of the sum of their magnitudes (subnormal operands raised
-    /// to the smallest normal number), `chains` of them one after the other on one accumulator.
+    /// Relative error of a sum of `count` products, in units of what no partial sum of them exceeds in magnitude
+    /// (subnormal operands raised to the smallest normal number), `chains` of them one after the other on one accumulator.
     ///
     /// Tensor cores, one block: `|d - (c + sum a b)| <= 2^-23 |d| + (terms + 1) 2^-F max(|c|, max |a b|)`: the result
     /// is cut to 24 bits, and each of `terms + 1` addends is cut to a multiple of `2^(E - F)`, where `2^E` is at most
-    /// the largest magnitude. Every magnitude in it is at most the sum `A` of all (plus the error so far), so `b` blocks
-    /// give at most `A ((1 + k)^b - 1)` with `k = (2^-23 + (terms + 1) 2^-F) / (1 - 2^-23)`.
+    /// the largest magnitude. Every product and every partial sum is at most `A`, the larger of the sum of all positive
+    /// and that of all negative products, whatever the order (plus the error so far), so `b` blocks give at most `A ((1 + k)^b - 1)` with `k = (2^-23 + (terms + 1) 2^-F) / (1 - 2^-23)`.
     ///
-    /// Nearest: every product passes through one product and at most `count` sums: `A ((1 + u)^(count + 1) - 1)`.
+    /// Nearest: at most `count` sums, each off by `u` of its result; the roundings of products are `u` of the sum of
+    /// their magnitudes, at most `2 A`: `A ((1 + u)^(count + 2) - 1)`.
     pub(super) fn sum_error(&self, count: usize, chains: usize) -> f64 {
         let roundings = match self.sums {
             Sums::TensorCore {
@@ -215,9 +216,26 @@ impl Arithmetic {
                 let block = power(-23) + usize_to_f64(terms + 1) * power(-fraction_bits);
                 usize_to_f64(chains * count.div_ceil(terms)) * block / (1.0 - power(-23))
             }
-            Sums::Nearest => usize_to_f64(chains * count + 1) * U,
+            Sums::Nearest => usize_to_f64(chains * count + 2) * U,
         };
         compounded(roundings)
+    }
+
+    /// One block of a sum of `count` products: how many products; what it adds per unit of its largest addend; and per
+    /// unit of its result.
+    pub(super) fn block(&self, count: usize) -> (usize, f64, f64) {
+        match self.sums {
+            Sums::TensorCore {
+                terms,
+                fraction_bits,
+                ..
+            } => (
+                terms,
+                usize_to_f64(terms + 1) * power(-fraction_bits),
+                power(-23) / (1.0 - power(-23)),
+            ),
+            Sums::Nearest => (count.max(1), usize_to_f64(count + 1) * U, 0.0),
+        }
     }
 
     /// The same of the second product: `n` keys in `tiles` tiles.

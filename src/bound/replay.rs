@@ -5,7 +5,7 @@
 //! the rounded weights are too. See the module above for the derivation.
 
 use super::arithmetic::{Arithmetic, SLACK, TileOrder, U, power};
-use super::tile::{Gathered, Place, Row, Tile, count_tiles, reference_error, score_unit};
+use super::tile::{Gathered, Place, Row, Tile, count_tiles, reference_error};
 use crate::convert::{f64_to_f32, usize_to_f64};
 use crate::simd::matmul::{View, matmul};
 use flashproof_reference::DType;
@@ -33,6 +33,8 @@ struct Piece {
 struct Step {
     /// Maximum once the piece's tile is seen; `-inf` before the first key.
     max: f64,
+    /// What the kernel's maximum may be off by.
+    off: f64,
     /// Whether the kernel may rescale before this piece.
     rescales: bool,
     /// `e^(max - M) / D`
@@ -104,34 +106,44 @@ impl Tile {
     /// The kernel's maxima and rescalings of a row, and what its errors do to each piece as a whole.
     fn steps(&self, place: &Place<'_>, pieces: &[Piece], index: usize) -> Vec<Step> {
         let (arithmetic, row) = (place.arithmetic, &self.rows[index]);
-        let own: Vec<f64> = pieces
+        // The largest score of each piece, and how far computed ones may reach: up, and down from the largest.
+        let own: Vec<[f64; 3]> = pieces
             .iter()
             .map(|piece| {
-                within(&row.ranges, &piece.keys)
-                    .flat_map(|keys| &self.score[self.at(index, &keys)])
-                    .copied()
-                    .fold(f64::NEG_INFINITY, f64::max)
+                let mut most = [f64::NEG_INFINITY; 3];
+                for keys in within(&row.ranges, &piece.keys) {
+                    let at = self.at(index, &keys);
+                    for (x, error) in self.score[at.clone()].iter().zip(&self.score_error[at]) {
+                        most = [
+                            most[0].max(*x),
+                            most[1].max(x + error),
+                            most[2].max(x - error),
+                        ];
+                    }
+                }
+                most
             })
             .collect();
         let mut steps = vec![Step::default(); pieces.len()];
-        let mut max = f64::NEG_INFINITY;
+        let [mut max, mut high, mut low] = [f64::NEG_INFINITY; 3];
         let mut first = 0;
         while first < pieces.len() {
             let same = pieces[first..]
                 .iter()
                 .take_while(|piece| piece.tile == pieces[first].tile)
                 .count();
-            let tile_max = own[first..first + same]
+            let tile = own[first..first + same]
                 .iter()
-                .copied()
-                .fold(f64::NEG_INFINITY, f64::max);
-            // A maximum whose own score or whose predecessor's is not known that well may or may not rise.
-            let rescales = max > f64::NEG_INFINITY
-                && tile_max > f64::NEG_INFINITY
-                && !(tile_max + 2.0 * row.error_max < max);
-            max = max.max(tile_max);
+                .fold([f64::NEG_INFINITY; 3], |all, one| {
+                    [all[0].max(one[0]), all[1].max(one[1]), all[2].max(one[2])]
+                });
+            // A maximum that is not known that well may or may not rise.
+            let rescales =
+                max > f64::NEG_INFINITY && tile[0] > f64::NEG_INFINITY && !(tile[1] < low);
+            (max, high, low) = (max.max(tile[0]), high.max(tile[1]), low.max(tile[2]));
             for step in &mut steps[first..first + same] {
                 step.max = max;
+                step.off = (high - max).max(max - low);
                 step.rescales = rescales;
             }
             steps[first + 1..first + same]
@@ -148,7 +160,7 @@ impl Tile {
         let mut later = 0.0;
         for step in steps.iter_mut().rev() {
             if step.max > f64::NEG_INFINITY {
-                let eta = row.error_max
+                let eta = step.off
                     + arithmetic.argument_difference * (row.max - step.max + 2.0 * row.error_max)
                     + later * (arithmetic.exponential + magnitude);
                 let eta = eta * SLACK;
@@ -171,7 +183,6 @@ impl Tile {
         let (head, arithmetic) = (place.head, place.arithmetic);
         let (rows, d) = (self.rows.len(), head.head_dim);
         let dtype = arithmetic.p_dtype;
-        let unit = score_unit(place);
         let mut sums = Sums {
             centre: vec![0.0; rows * d],
             error: vec![0.0; rows * d],
@@ -186,20 +197,19 @@ impl Tile {
             unsure.clear();
             for (index, row) in self.rows.iter().enumerate() {
                 let step = steps[index][at];
-                let reach = step.max.abs() + row.error_max;
-                let fixed = row.error_max + arithmetic.exponential;
+                let reach = step.max.abs() + step.off;
+                let fixed = step.off + arithmetic.exponential;
                 for keys in within(&row.ranges, &piece.keys) {
                     let numbers = self.at(index, &keys);
                     let terms = self.score[numbers.clone()]
                         .iter()
-                        .zip(&self.magnitude[numbers]);
-                    for (key, (&x, &magnitude)) in keys.zip(terms) {
-                        let error = f64::from(magnitude) * unit;
+                        .zip(&self.score_error[numbers]);
+                    for (key, (&x, &error)) in keys.zip(terms) {
                         let eta = SLACK
                             * (error
                                 + fixed
                                 + arithmetic.argument_difference
-                                    * (step.max - x + error + row.error_max)
+                                    * (step.max - x + error + step.off)
                                 + arithmetic.argument_magnitude * x.abs().max(reach)
                                 + power(-40));
                         let weight = exp(x - step.max);
@@ -227,12 +237,15 @@ impl Tile {
                 let rescale = if step.rescales { U } else { 0.0 };
                 for c in 0..d {
                     let at = index * d + c;
-                    let before = sums.centre[at].abs() + sums.error[at];
+                    let (before, off) = (sums.centre[at], sums.error[at]);
                     let now = part[at] * step.share;
                     let mass = f64::from(mass[at]) * head.unit[c] * step.share * SLACK;
+                    // Products in any order within the tile.
+                    let (up, down) = (before + 0.5 * (mass + now), before - 0.5 * (mass - now));
+                    let reach = up.abs().max(down.abs()).max(0.5 * (mass + now.abs())) + off;
                     sums.centre[at] += now;
                     sums.error[at] +=
-                        now.abs() * step.shift + chained * (before + mass) + rescale * before;
+                        now.abs() * step.shift + chained * reach + rescale * (before.abs() + off);
                 }
             }
             for &(index, key, off) in &unsure {

@@ -146,8 +146,10 @@ pub(super) struct Tile {
     pub(super) rows: Vec<Row>,
     /// Exact scores in natural units, by run.
     pub(super) score: Vec<f64>,
-    /// `sum |q| |k|`.
-    pub(super) magnitude: Vec<f32>,
+    /// What no partial sum of a score exceeds, `(sum |q| |k| + |sum q k|) / 2`.
+    magnitude: Vec<f32>,
+    /// `|scale| e_j` where channels are summed in ascending order; only for a replay.
+    pub(super) score_error: Vec<f64>,
     weight: Vec<f32>,
     excess: Vec<f32>,
     /// Weights that may become subnormal: 1.
@@ -208,6 +210,7 @@ impl Tile {
             self.row_bounds(place, row, &mut bounds);
         }
         if place.arithmetic.replays() {
+            self.score_errors(place);
             bounds.replayed = Some(self.replay(place));
         }
         bounds
@@ -284,6 +287,10 @@ impl Tile {
                 &mut self.magnitude[at],
             );
         }
+        // Partial sums, in any order, lie between those of all negative and of all positive products.
+        for (magnitude, score) in self.magnitude.iter_mut().zip(&self.score) {
+            *magnitude = 0.5 * (*magnitude + f64_to_f32(score.abs()));
+        }
         let scale = f64::from(place.problem.scale);
         for row in 0..rows {
             let q = &place.q[row * d..(row + 1) * d];
@@ -322,6 +329,47 @@ impl Tile {
             row.raises = raises;
             row.error_max = f64::from(magnitude) * score_unit(place);
             row.exact = exact;
+        }
+    }
+
+    /// What each score is off by if its products are summed in ascending order of channels.
+    fn score_errors(&mut self, place: &Place<'_>) {
+        let (rows, d) = (self.rows.len(), place.head.head_dim);
+        let (terms, cut, last) = place.arithmetic.block(d);
+        let scale = f64::from(place.problem.scale).abs();
+        let q_magnitude = magnitudes(place.q, place.arithmetic);
+        let mut sums = Vec::new();
+        let (mut part, mut magnitude) = (Vec::new(), Vec::new());
+        self.score_error.clear();
+        self.score_error.resize(self.count(), 0.0);
+        for run in &self.runs {
+            let n = run.keys.len();
+            let errors = &mut self.score_error[run.first..run.first + rows * n];
+            let elements = run.keys.start * d..run.keys.end * d;
+            let q = View::row_major(place.q, rows, d);
+            let k = View::row_major(&place.head.k[elements.clone()], n, d);
+            let q_magnitude = View::row_major(&q_magnitude, rows, d);
+            let k_magnitude = View::row_major(&place.head.k_magnitude[elements], n, d);
+            sums.clear();
+            sums.resize(rows * n, 0.0_f64);
+            part.resize(rows * n, 0.0_f64);
+            magnitude.resize(rows * n, 0.0_f32);
+            for first in (0..d).step_by(terms) {
+                let channels = first..(first + terms).min(d);
+                let right = k.columns(channels.clone()).transposed();
+                matmul(q.columns(channels.clone()), right, &mut part);
+                let right = k_magnitude.columns(channels.clone()).transposed();
+                matmul(q_magnitude.columns(channels), right, &mut magnitude);
+                let all = sums.iter_mut().zip(errors.iter_mut());
+                for ((sum, error), (part, magnitude)) in all.zip(part.iter().zip(&magnitude)) {
+                    // The largest addend: the accumulator, or a product.
+                    let product = 0.5 * (f64::from(*magnitude) * SLACK + part.abs());
+                    let largest = product.max(sum.abs() + *error);
+                    *sum += part;
+                    *error += cut * largest + last * (sum.abs() + *error);
+                }
+            }
+            errors.iter_mut().for_each(|error| *error *= scale * SLACK);
         }
     }
 
@@ -557,16 +605,15 @@ impl Tile {
             }
             let tiny = arithmetic.weight_tiny * unit_weight * sums.tiny;
             let mass = sums.mass * (1.0 + gathered.rescaling) + sums.excess_mass;
-            let magnitude = mass * (1.0 + arithmetic.weight)
-                + tiny
-                + operand_min * unit_weight * (1.0 + operand_min + largest);
             let underflow = roundings * power(-125) * unit_weight * (1.0 + largest);
             let spread = (sums.excess_spread + gathered.rescaling * sums.spread) / (1.0 - ebar);
-            let numerator = (arithmetic.weight * mass
-                + tiny
-                + (sums_error + rescales * U) * magnitude
-                + underflow)
-                / (1.0 - ebar);
+            // Partial sums, in any order, lie between those of all negative and of all positive products.
+            let rounded = arithmetic.weight * mass + tiny;
+            let total = answer.abs() * (1.0 + ebar) + spread + rounded;
+            let magnitude = 0.5 * (mass + rounded + total)
+                + operand_min * unit_weight * (1.0 + operand_min + largest);
+            let numerator =
+                (rounded + (sums_error + rescales * U) * magnitude + underflow) / (1.0 - ebar);
             let bound = slack * (spread + (answer.abs() + spread) * h + numerator * (1.0 + h))
                 + reference_error(answer);
             bounds.o.push(bound);
@@ -577,7 +624,8 @@ impl Tile {
             let random = arithmetic.weight * sums.square_spread;
             let coherent = arithmetic.weight * answer.abs();
             let weights = (arithmetic.weight * mass).min(coherent + LAMBDA * random);
-            let chained = arithmetic.chained_error(CHUNK) * (sums.prefix + mass)
+            let chained = arithmetic.chained_error(CHUNK)
+                * (sums.prefix + 0.5 * (mass + answer.abs()))
                 + raises * U * (answer.abs() + mass / usize_to_f64(row.tiles));
             let numerator = (weights + tiny + chained.min(sums_error * magnitude) + underflow)
                 / (1.0 - likely_ebar);
@@ -607,8 +655,8 @@ impl Tile {
     }
 }
 
-/// `|scale| s`: what a score is off by, per unit of `sum |q| |k|`, in natural units.
-pub(super) fn score_unit(place: &Place<'_>) -> f64 {
+/// `|scale| s`: what a score is off by, per unit of its largest partial sum, in natural units.
+fn score_unit(place: &Place<'_>) -> f64 {
     let scale = f64::from(place.problem.scale).abs();
     scale * place.arithmetic.sum_error(place.head.head_dim, 1) * SLACK
 }
