@@ -6,7 +6,7 @@ use super::extents::nearest;
 use super::method::dtypes;
 pub use super::method::{
     EmptyRow, Exponential, Logarithm, LseBase, MaskRule, Method, Reciprocal, Rounding,
-    ScoreScaling, TensorOrder,
+    ScoreScaling, TensorOrder, TileOrder,
 };
 pub use super::param::{BufferName, FloatName, Param, ParamValue};
 use super::tiles::{GRANULE, TileShape};
@@ -38,6 +38,8 @@ pub struct Manifest {
     pub lse_base: LseBase,
     /// What a row that sees no key holds.
     pub empty_row: EmptyRow,
+    /// In which order a CTA takes its tiles of keys, where the manifest states it.
+    pub tile_order: Option<TileOrder>,
     /// Rules of visibility that the kernel supports.
     pub mask: Vec<MaskRule>,
     /// Facts about how it computes.
@@ -118,6 +120,7 @@ struct Raw {
     tensor_order: TensorOrder,
     lse_base: LseBase,
     empty_row: EmptyRow,
+    tile_order: Option<TileOrder>,
     mask: Vec<MaskRule>,
     method: Method,
     requires: Requires,
@@ -162,6 +165,7 @@ impl Manifest {
             tensor_order: raw.tensor_order,
             lse_base: raw.lse_base,
             empty_row: raw.empty_row,
+            tile_order: raw.tile_order,
             mask: raw.mask,
             method: raw.method,
             requires: raw.requires,

@@ -76,6 +76,16 @@ pub struct Method {
     pub row_sum_lanes: u32,
 }
 
+/// In which order a CTA takes the tiles of `tile_kv` keys, tile `t` beginning with key `t * tile_kv`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TileOrder {
+    /// The first keys first.
+    Ascending,
+    /// The last keys first.
+    Descending,
+}
+
 /// How a score becomes the argument of a base-2 exponential, with `scale_log2 = RN(scale * log2(e))` in f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
