@@ -131,7 +131,8 @@ impl Arithmetic {
         };
         let division = match reciprocal {
             Reciprocal::RcpRn => 2.0 * U,
-            Reciprocal::RcpApproxFtz => 4.0 * U,
+            // One ulp and a rounding; or two ulp.
+            Reciprocal::RcpApproxFtz | Reciprocal::DivFull => 4.0 * U,
             Reciprocal::DivRn => U,
         };
         let logarithm = match logarithm {
