@@ -71,6 +71,8 @@ impl Run {
                 Generation::Hopper => Target::Sm90,
             },
             noise: self.noise,
+            sink_logits: Vec::new(),
+            thresholds: None,
         }
     }
 
