@@ -15,6 +15,7 @@ mod exponential;
 mod fixed;
 mod head;
 mod loops;
+pub mod plain;
 mod row;
 mod second;
 mod tile;
@@ -40,6 +41,8 @@ pub(crate) struct Options {
     pub(crate) tile_q: usize,
     /// Factor of every error bound: 1, or the answers are not certain.
     pub(crate) error_factor: f64,
+    /// In which order segments of keys are summed: 0, as they lie; else shuffled with this seed.
+    pub(crate) order: u64,
     /// Whether the second level is asked before the definition.
     pub(crate) fixed_point: bool,
 }
@@ -50,6 +53,7 @@ impl Default for Options {
             level: Level::best(),
             tile_q: 32,
             error_factor: 1.0,
+            order: 0,
             fixed_point: true,
         }
     }

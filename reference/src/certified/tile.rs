@@ -13,6 +13,7 @@ use super::{Options, Place};
 use crate::attention::{AttentionError, Stats};
 use crate::definition::{NAN, Score, score};
 use crate::problem::Problem;
+use crate::random::Draws;
 use std::ops::Range;
 
 /// Keys that are worked on together: they start at a multiple of [`GROUP`], are as many, and lie in one panel.
@@ -279,7 +280,14 @@ impl Scratch {
         zeros(&mut self.v_max, head_dim);
         self.sum.clear();
         self.sum.resize(rows, Sums::default());
-        for Segment { keys, column } in &self.segments {
+        let mut order: Vec<&Segment> = self.segments.iter().collect();
+        if options.order > 0 {
+            let draws = &mut Draws::from_seed(options.order);
+            for last in (1..order.len()).rev() {
+                order.swap(last, draws.below(last + 1));
+            }
+        }
+        for Segment { keys, column } in order {
             let panel = keys.start / PANEL;
             let v_max = &head.v_max[panel * head_dim..][..head_dim];
             for (max, &v) in self.v_max.iter_mut().zip(v_max) {

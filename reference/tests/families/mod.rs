@@ -153,7 +153,12 @@ impl Family {
                 }
             }
             Kind::Tie(lower) => {
-                // q = (1, 0, ..), k = (-lower, 0, ..) or 0: scores 0 and -lower / scale.
+                // Scores 0 and -lower; where as many keys are seen of both kinds, means are 1 + m 2^-53 with m odd.
+                let small = |c: usize| f64_from_count(2 * (c % 3) + 1) * 2.0_f64.powi(-52);
+                for (index, v) in v.iter_mut().enumerate() {
+                    let of_both = [2.0, f32_from_f64(small(index % d))];
+                    *v = of_both[index / d % 2];
+                }
                 q.fill(0.0);
                 k.fill(0.0);
                 q.iter_mut().step_by(d).for_each(|q| *q = 1.0);
@@ -189,8 +194,7 @@ impl Family {
             }
             Kind::Offset if role < 2 => f32_from_f64(3e4 + normal(draws)),
             Kind::Mean if role < 2 => 0.0,
-            Kind::Tie(_) if index % 2 == 0 => 2.0,
-            Kind::Tie(_) => f32_from_f64(2.0_f64.powi(-52) * (1.0 + f64_from_count(index % 3))),
+            Kind::Tie(_) => 0.0,
             Kind::Offset | Kind::Cancelling | Kind::Mean | Kind::LargestIsZero => {
                 f32_from_f64(normal(draws))
             }
