@@ -123,7 +123,7 @@ mod tile;
 pub use arithmetic::{Arithmetic, Generation, Sums, TileOrder};
 pub use elsewhere::{Elsewhere, NoBound};
 pub use replay::Replayed;
-pub use source::{Source, sources};
+pub use source::{Source, half_ulp, sources};
 
 use flashproof_reference::{Answer, Problem};
 use rayon::prelude::*;

@@ -473,7 +473,7 @@ mod tests {
         assert!(error("\"f16\"\nscore", "\"f8\"\nscore").contains("f8"));
         assert_eq!(
             error("tile_q = 64", "tile_q = -1"),
-            "line 14: invalid value: integer `-1`, expected u32"
+            "line 15: invalid value: integer `-1`, expected u32"
         );
     }
 

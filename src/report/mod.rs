@@ -8,3 +8,4 @@ pub mod svg;
 pub mod sweep;
 pub mod table;
 pub mod timing;
+pub mod verdict;
