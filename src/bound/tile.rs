@@ -135,8 +135,8 @@ pub(super) struct Row {
     pub(super) raises: usize,
     /// Whether some weight may become subnormal.
     tiny: bool,
-    /// Keys of the largest score, where every other weight is 0 and nothing of it is rounded.
-    pub(super) exact: Option<usize>,
+    /// Where nothing is rounded: the largest exact weight that the kernel has for 0, over that of the largest score.
+    pub(super) exact: Option<f64>,
 }
 
 /// Working numbers, kept from tile to tile.
@@ -373,8 +373,8 @@ impl Tile {
         }
     }
 
-    /// How many keys share the largest score, where all is whole numbers, no sum of them can be rounded and every other
-    /// weight is 0.
+    /// Where all is whole numbers, no sum of them can be rounded, and every score is the largest or so far below that
+    /// its weight is 0: the largest exact weight of those, 0 if there are none.
     fn equal_scores(
         &self,
         place: &Place<'_>,
@@ -382,7 +382,7 @@ impl Tile {
         ranges: &[Range<usize>],
         max: f64,
         magnitude: f64,
-    ) -> Option<usize> {
+    ) -> Option<f64> {
         /// Whole numbers up to here are exact in f32, and so are their sums on tensor cores in any order.
         const EXACT: f64 = 4_194_304.0;
         let zero = place.q[row * place.head.head_dim..(row + 1) * place.head.head_dim]
@@ -397,18 +397,18 @@ impl Tile {
         {
             return None;
         }
-        let mut count = 0;
+        let mut next = f64::NEG_INFINITY;
         for range in ranges {
             for x in &self.score[self.at(row, range)] {
                 let below = x - max;
-                if below.abs() <= 0.0 {
-                    count += 1;
-                } else if !(below <= GONE_BELOW) {
+                if below <= GONE_BELOW {
+                    next = next.max(below);
+                } else if !(below.abs() <= 0.0) {
                     return None;
                 }
             }
         }
-        Some(count)
+        Some(exp(next))
     }
 
     /// `w_j`, `w_j d_j` without rescalings, and their sums.
@@ -571,16 +571,20 @@ impl Tile {
         };
         let Gathered { ebar, gamma, .. } = gathered;
         let logarithm = logarithm(arithmetic, row, lse);
-        if let Some(count) = row.exact {
-            // Weights are 1 and 0, sums whole numbers: the division is all there is.
-            for answer in answers {
-                let bound = answer.abs() * arithmetic.division * SLACK + reference_error(*answer);
+        if let Some(next) = row.exact {
+            // Weights are 1 and 0, sums whole numbers: the division is all there is, and weights that are not quite 0.
+            let gone = usize_to_f64(row.n) * next;
+            for (answer, largest) in answers.iter().zip(&head.largest) {
+                let bound = (answer.abs() * arithmetic.division + 2.0 * gone * largest) * SLACK
+                    + reference_error(*answer);
                 bounds.o.push(bound);
                 bounds.likely.push(bound);
                 bounds.deviation.push(bound);
             }
-            bounds.lse.push(SLACK * logarithm + reference_error(lse));
-            bounds.exact.push(count > 0);
+            bounds
+                .lse
+                .push(SLACK * (logarithm + gone) + reference_error(lse));
+            bounds.exact.push(true);
             return;
         }
         let slack = SLACK + usize_to_f64(row.n) * power(-22);
