@@ -113,8 +113,12 @@
 mod arithmetic;
 mod elsewhere;
 mod replay;
+mod row;
+mod score;
 #[cfg(test)]
 mod simulation_tests;
+#[cfg(test)]
+mod soak_tests;
 mod source;
 #[cfg(test)]
 mod tests;
