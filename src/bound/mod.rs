@@ -113,8 +113,12 @@
 mod arithmetic;
 mod elsewhere;
 mod replay;
+mod row;
+mod score;
 #[cfg(test)]
 mod simulation_tests;
+#[cfg(test)]
+mod soak_tests;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -123,7 +127,7 @@ mod tile;
 pub use arithmetic::{Arithmetic, Generation, Sums, TileOrder};
 pub use elsewhere::{Elsewhere, NoBound};
 pub use replay::Replayed;
-pub use source::{Source, sources};
+pub use source::{Source, half_ulp, sources};
 
 use flashproof_reference::{Answer, Problem};
 use rayon::prelude::*;

@@ -5,7 +5,8 @@
 //! the rounded weights are too. See the module above for the derivation.
 
 use super::arithmetic::{Arithmetic, SLACK, TileOrder, U, power};
-use super::tile::{Gathered, Place, Row, Tile, count_tiles, reference_error};
+use super::row::{Gathered, reference_error};
+use super::tile::{Place, Row, Tile, count_tiles};
 use crate::convert::{f64_to_f32, usize_to_f64};
 use crate::simd::matmul::{View, matmul};
 use flashproof_reference::DType;
@@ -62,8 +63,10 @@ impl Tile {
         let mut replayed = Replayed::default();
         for (index, row) in self.rows.iter().enumerate() {
             let at = index * d..(index + 1) * d;
-            let gathered = Gathered::of(place.arithmetic, row).filter(|_| row.n > 0);
-            let (Some(gathered), None) = (gathered, row.exact) else {
+            let gathered = (row.n > 0 && row.exact.is_none())
+                .then(|| Gathered::of(place.arithmetic, row))
+                .flatten();
+            let Some(gathered) = gathered else {
                 replayed.centre.extend_from_slice(&place.o[at]);
                 let nothing = if row.n == 0 { 0.0 } else { f64::INFINITY };
                 replayed.bound.extend(std::iter::repeat_n(nothing, d));

@@ -1,8 +1,8 @@
 //! Where the bound of one element comes from, rounding by rounding.
 
-use super::arithmetic::{Arithmetic, U};
+use super::arithmetic::{Arithmetic, U, power};
 use super::tile::count_tiles;
-use crate::convert::{f64_to_bf16, f64_to_f16, f64_to_f32, usize_to_f64};
+use crate::convert::usize_to_f64;
 use flashproof_reference::exp::exp;
 use flashproof_reference::{Answer, DType, Problem};
 use std::fmt;
@@ -167,27 +167,13 @@ pub fn sources(
     found
 }
 
-/// Half the distance from a number of a format, the nearest to `value`, to the next larger one in magnitude.
-pub(super) fn half_ulp(value: f64, dtype: DType) -> f64 {
-    let (nearest, next) = match dtype {
-        DType::F16 => {
-            let near = f64_to_f16(value.abs());
-            (
-                near.to_f64(),
-                half::f16::from_bits(near.to_bits() + 1).to_f64(),
-            )
-        }
-        DType::Bf16 => {
-            let near = f64_to_bf16(value.abs());
-            (
-                near.to_f64(),
-                half::bf16::from_bits(near.to_bits() + 1).to_f64(),
-            )
-        }
-        DType::F32 => {
-            let near = f64_to_f32(value.abs());
-            (f64::from(near), f64::from(near.next_up()))
-        }
+/// Half the distance from `value`, rounded toward 0 to a format, to the next number of that format.
+pub fn half_ulp(value: f64, dtype: DType) -> f64 {
+    let (bits, least) = match dtype {
+        DType::F16 => (11, -24),
+        DType::Bf16 => (8, -133),
+        DType::F32 => (24, -149),
     };
-    (next - nearest) / 2.0
+    let exponent = i32::try_from(value.to_bits() >> 52 & 0x7ff).expect("11 bits") - 1023;
+    power((exponent - bits + 1).max(least) - 1)
 }

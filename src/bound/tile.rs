@@ -5,9 +5,10 @@
 //! squares (Cauchy and Schwarz: at most 1.25 times as large where values are normal), and sums whose last bits do not
 //! matter are made in f32, their own error counted.
 
-use super::arithmetic::{Arithmetic, SLACK, U, compounded, power};
+use super::arithmetic::{Arithmetic, SLACK};
 use super::replay::Replayed;
-use crate::convert::{f64_to_f32, usize_to_f64};
+use super::score::score_unit;
+use crate::convert::f64_to_f32;
 use crate::simd::Level;
 use crate::simd::matmul::{View, matmul, matmul_add};
 use flashproof_reference::Problem;
@@ -17,24 +18,19 @@ use std::ops::Range;
 /// Query rows of a tile.
 pub(super) const ROWS: usize = 32;
 /// Keys that are skipped together where no row of the tile sees one.
-const CHUNK: usize = 64;
-/// Failure of Azuma's inequality below 2 exp(-6.5^2 / 2) = 1.3e-9 an output.
-const LAMBDA: f64 = 6.5;
-/// Below this argument a weight is 0 in f32, subnormal numbers included: `e^-110 < 2^-158`.
-const GONE_BELOW: f64 = -110.0;
-
+pub(super) const CHUNK: usize = 64;
 /// Keys and values of one head.
 pub(super) struct Head<'a> {
     /// Keys (`seqlen_kv`, `head_dim`).
-    k: &'a [f64],
+    pub(super) k: &'a [f64],
     /// Their magnitudes as the alignment sees them.
-    k_magnitude: Vec<f32>,
+    pub(super) k_magnitude: Vec<f32>,
     /// Values (`seqlen_kv`, `head_dim`).
     pub(super) v: &'a [f64],
     /// The same, each channel over its `unit`; 0 for what is not finite (rows that see it have no finite answer).
-    v_scaled: Vec<f32>,
+    pub(super) v_scaled: Vec<f32>,
     /// Their squares.
-    v_square: Vec<f32>,
+    pub(super) v_square: Vec<f32>,
     /// Their magnitudes.
     pub(super) v_magnitude: Vec<f32>,
     /// A power of two for each channel, of about its largest value.
@@ -42,9 +38,9 @@ pub(super) struct Head<'a> {
     /// `max |v|` of each channel, over all keys.
     pub(super) largest: Vec<f64>,
     /// Whether every key is whole numbers.
-    k_whole: bool,
+    pub(super) k_whole: bool,
     /// Whether every value is a whole number.
-    v_whole: bool,
+    pub(super) v_whole: bool,
     pub(super) head_dim: usize,
 }
 
@@ -97,7 +93,7 @@ impl<'a> Head<'a> {
 }
 
 /// Magnitudes of operands as the alignment sees them, in f32: rounded up by at most what the slack pays for.
-fn magnitudes(operands: &[f64], arithmetic: &Arithmetic) -> Vec<f32> {
+pub(super) fn magnitudes(operands: &[f64], arithmetic: &Arithmetic) -> Vec<f32> {
     let operand_min = arithmetic.operand_min();
     let raised = operands.iter().map(|x| x.abs().max(operand_min));
     raised.map(f64_to_f32).collect()
@@ -124,19 +120,19 @@ pub(super) struct Row {
     /// `sum w_j`.
     pub(super) sum: f64,
     /// `sum w_j d_j`, rescalings apart.
-    excess: f64,
+    pub(super) excess: f64,
     /// `sum w_j^2`.
-    square: f64,
+    pub(super) square: f64,
     /// Largest `eta_j` that is at most 1, rescalings apart.
-    eta_max: f64,
+    pub(super) eta_max: f64,
     /// Tiles of `tile_kv` keys in which it sees one.
-    tiles: usize,
+    pub(super) tiles: usize,
     /// Those after the first that raise the maximum when tiles come in ascending order.
     pub(super) raises: usize,
     /// Whether some weight may become subnormal.
-    tiny: bool,
-    /// Keys of the largest score, where every other weight is 0 and nothing of it is rounded.
-    pub(super) exact: Option<usize>,
+    pub(super) tiny: bool,
+    /// Where nothing is rounded: the largest exact weight that the kernel has for 0, over that of the largest score.
+    pub(super) exact: Option<f64>,
 }
 
 /// Working numbers, kept from tile to tile.
@@ -147,31 +143,31 @@ pub(super) struct Tile {
     /// Exact scores in natural units, by run.
     pub(super) score: Vec<f64>,
     /// What no partial sum of a score exceeds, `(sum |q| |k| + |sum q k|) / 2`.
-    magnitude: Vec<f32>,
+    pub(super) magnitude: Vec<f32>,
     /// `|scale| e_j` where channels are summed in ascending order; only for a replay.
     pub(super) score_error: Vec<f64>,
-    weight: Vec<f32>,
-    excess: Vec<f32>,
+    pub(super) weight: Vec<f32>,
+    pub(super) excess: Vec<f32>,
     /// Weights that may become subnormal: 1.
-    tiny: Vec<f32>,
-    square: Vec<f32>,
-    sums: ChannelSums,
+    pub(super) tiny: Vec<f32>,
+    pub(super) square: Vec<f32>,
+    pub(super) sums: ChannelSums,
 }
 
 /// Sums over the keys, (rows, `head_dim`), values over the unit of their channel.
 #[derive(Default)]
-struct ChannelSums {
+pub(super) struct ChannelSums {
     /// `w |v|` and `w d |v|`
-    mass: Vec<f32>,
-    excess_mass: Vec<f32>,
-    weight: [Vec<f32>; 2],
-    excess: [Vec<f32>; 2],
-    square: [Vec<f32>; 2],
-    tiny: Vec<f32>,
+    pub(super) mass: Vec<f32>,
+    pub(super) excess_mass: Vec<f32>,
+    pub(super) weight: [Vec<f32>; 2],
+    pub(super) excess: [Vec<f32>; 2],
+    pub(super) square: [Vec<f32>; 2],
+    pub(super) tiny: Vec<f32>,
     /// Keys of one chunk.
-    part: Vec<f32>,
+    pub(super) part: Vec<f32>,
     /// The sum when each chunk begins, in magnitude, all chunks added.
-    prefix: Vec<f32>,
+    pub(super) prefix: Vec<f32>,
 }
 
 /// Bounds of the rows of a tile.
@@ -261,154 +257,10 @@ impl Tile {
         first..first + range.len()
     }
 
-    fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.runs
             .last()
             .map_or(0, |run| run.first + self.rows.len() * run.keys.len())
-    }
-
-    /// Scores, magnitudes, and what a row's scores are alike.
-    fn scores(&mut self, place: &Place<'_>) {
-        let (rows, d) = (self.rows.len(), place.head.head_dim);
-        let q_magnitude = magnitudes(place.q, place.arithmetic);
-        self.score.resize(self.count(), 0.0);
-        self.magnitude.resize(self.count(), 0.0);
-        for run in &self.runs {
-            let at = run.first..run.first + rows * run.keys.len();
-            let elements = run.keys.start * d..run.keys.end * d;
-            matmul(
-                View::row_major(place.q, rows, d),
-                View::row_major(&place.head.k[elements.clone()], run.keys.len(), d).transposed(),
-                &mut self.score[at.clone()],
-            );
-            matmul(
-                View::row_major(&q_magnitude, rows, d),
-                View::row_major(&place.head.k_magnitude[elements], run.keys.len(), d).transposed(),
-                &mut self.magnitude[at],
-            );
-        }
-        // Partial sums, in any order, lie between those of all negative and of all positive products.
-        for (magnitude, score) in self.magnitude.iter_mut().zip(&self.score) {
-            *magnitude = 0.5 * (*magnitude + f64_to_f32(score.abs()));
-        }
-        let scale = f64::from(place.problem.scale);
-        for row in 0..rows {
-            let q = &place.q[row * d..(row + 1) * d];
-            let whole = place.head.v_whole
-                && (q.iter().all(|q| q.abs() <= 0.0)
-                    || place.head.k_whole && q.iter().all(|q| q.fract().abs() <= 0.0));
-            let ranges = std::mem::take(&mut self.rows[row].ranges);
-            let (mut max, mut magnitude, mut raises) = (f64::NEG_INFINITY, 0.0_f32, 0);
-            let mut tile = (0, f64::NEG_INFINITY); // the current one, and the maximum before it
-            for range in &ranges {
-                let at = self.at(row, range);
-                for (key, x) in range.clone().zip(&mut self.score[at.clone()]) {
-                    *x *= scale;
-                    if key / place.arithmetic.tile_kv != tile.0 {
-                        tile = (key / place.arithmetic.tile_kv, max);
-                    }
-                    if *x > max {
-                        // The first key of this tile that raises it.
-                        if tile.1 > f64::NEG_INFINITY {
-                            raises += 1;
-                            tile.1 = f64::NEG_INFINITY;
-                        }
-                        max = *x;
-                    }
-                }
-                magnitude = self.magnitude[at]
-                    .iter()
-                    .fold(magnitude, |most, &x| if x > most { x } else { most });
-            }
-            let exact = whole
-                .then(|| self.equal_scores(place, row, &ranges, max, f64::from(magnitude)))
-                .flatten();
-            let row = &mut self.rows[row];
-            row.ranges = ranges;
-            row.max = max;
-            row.raises = raises;
-            row.error_max = f64::from(magnitude) * score_unit(place);
-            row.exact = exact;
-        }
-    }
-
-    /// What each score is off by if its products are summed in ascending order of channels.
-    fn score_errors(&mut self, place: &Place<'_>) {
-        let (rows, d) = (self.rows.len(), place.head.head_dim);
-        let (terms, cut, last) = place.arithmetic.block(d);
-        let scale = f64::from(place.problem.scale).abs();
-        let q_magnitude = magnitudes(place.q, place.arithmetic);
-        let mut sums = Vec::new();
-        let (mut part, mut magnitude) = (Vec::new(), Vec::new());
-        self.score_error.clear();
-        self.score_error.resize(self.count(), 0.0);
-        for run in &self.runs {
-            let n = run.keys.len();
-            let errors = &mut self.score_error[run.first..run.first + rows * n];
-            let elements = run.keys.start * d..run.keys.end * d;
-            let q = View::row_major(place.q, rows, d);
-            let k = View::row_major(&place.head.k[elements.clone()], n, d);
-            let q_magnitude = View::row_major(&q_magnitude, rows, d);
-            let k_magnitude = View::row_major(&place.head.k_magnitude[elements], n, d);
-            sums.clear();
-            sums.resize(rows * n, 0.0_f64);
-            part.resize(rows * n, 0.0_f64);
-            magnitude.resize(rows * n, 0.0_f32);
-            for first in (0..d).step_by(terms) {
-                let channels = first..(first + terms).min(d);
-                let right = k.columns(channels.clone()).transposed();
-                matmul(q.columns(channels.clone()), right, &mut part);
-                let right = k_magnitude.columns(channels.clone()).transposed();
-                matmul(q_magnitude.columns(channels), right, &mut magnitude);
-                let all = sums.iter_mut().zip(errors.iter_mut());
-                for ((sum, error), (part, magnitude)) in all.zip(part.iter().zip(&magnitude)) {
-                    // The largest addend: the accumulator, or a product.
-                    let product = 0.5 * (f64::from(*magnitude) * SLACK + part.abs());
-                    let largest = product.max(sum.abs() + *error);
-                    *sum += part;
-                    *error += cut * largest + last * (sum.abs() + *error);
-                }
-            }
-            errors.iter_mut().for_each(|error| *error *= scale * SLACK);
-        }
-    }
-
-    /// How many keys share the largest score, where all is whole numbers, no sum of them can be rounded and every other
-    /// weight is 0.
-    fn equal_scores(
-        &self,
-        place: &Place<'_>,
-        row: usize,
-        ranges: &[Range<usize>],
-        max: f64,
-        magnitude: f64,
-    ) -> Option<usize> {
-        /// Whole numbers up to here are exact in f32, and so are their sums on tensor cores in any order.
-        const EXACT: f64 = 4_194_304.0;
-        let zero = place.q[row * place.head.head_dim..(row + 1) * place.head.head_dim]
-            .iter()
-            .all(|q| q.abs() <= 0.0);
-        // A fused product leaves the rounding of row_max * scale_log2 in the argument.
-        let argument = zero || max.abs() <= 0.0 || place.arithmetic.argument_magnitude <= 0.0;
-        let largest = place.head.largest.iter().copied().fold(1.0, f64::max);
-        if !argument
-            || !(zero || magnitude <= EXACT)
-            || !(usize_to_f64(self.rows[row].n) * largest <= EXACT)
-        {
-            return None;
-        }
-        let mut count = 0;
-        for range in ranges {
-            for x in &self.score[self.at(row, range)] {
-                let below = x - max;
-                if below.abs() <= 0.0 {
-                    count += 1;
-                } else if !(below <= GONE_BELOW) {
-                    return None;
-                }
-            }
-        }
-        Some(count)
     }
 
     /// `w_j`, `w_j d_j` without rescalings, and their sums.
@@ -549,225 +401,6 @@ impl Tile {
             }
         }
     }
-
-    /// The bounds of one row.
-    fn row_bounds(&self, place: &Place<'_>, index: usize, bounds: &mut TileBounds) {
-        let (arithmetic, head, row) = (place.arithmetic, place.head, &self.rows[index]);
-        let d = head.head_dim;
-        let answers = &place.o[index * d..(index + 1) * d];
-        let lse = place.lse[index];
-        let all = |bounds: &mut TileBounds, value: f64| {
-            for outputs in [&mut bounds.o, &mut bounds.likely, &mut bounds.deviation] {
-                outputs.extend(std::iter::repeat_n(value, d));
-            }
-            bounds.lse.push(value);
-            bounds.exact.push(false);
-        };
-        if row.n == 0 {
-            return all(bounds, 0.0); // o = 0 and lse = -inf, by convention and not by arithmetic
-        }
-        let Some(gathered) = Gathered::of(arithmetic, row) else {
-            return all(bounds, f64::INFINITY);
-        };
-        let Gathered { ebar, gamma, .. } = gathered;
-        let logarithm = logarithm(arithmetic, row, lse);
-        if let Some(count) = row.exact {
-            // Weights are 1 and 0, sums whole numbers: the division is all there is.
-            for answer in answers {
-                let bound = answer.abs() * arithmetic.division * SLACK + reference_error(*answer);
-                bounds.o.push(bound);
-                bounds.likely.push(bound);
-                bounds.deviation.push(bound);
-            }
-            bounds.lse.push(SLACK * logarithm + reference_error(lse));
-            bounds.exact.push(count > 0);
-            return;
-        }
-        let slack = SLACK + usize_to_f64(row.n) * power(-22);
-        let sums_error = arithmetic.output_error(row.n, row.tiles);
-        let rescales = usize_to_f64(row.tiles - 1);
-        let unit_weight = exp(row.error_max) / row.sum; // drift from the exact maximum to the computed one
-        let operand_min = arithmetic.operand_min();
-        let roundings = usize_to_f64(4 * row.n + row.tiles * (arithmetic.tile_kv + 8));
-        let h = (arithmetic.division + gamma) / (1.0 - gamma);
-        let likely_gamma = gamma.min(LAMBDA * U * usize_to_f64(gathered.depth).sqrt());
-        let likely_h = (arithmetic.division + likely_gamma) / (1.0 - likely_gamma);
-        let raises = usize_to_f64(row.raises);
-        let likely_ebar = gathered.weights_error(raises);
-        for (c, &answer) in answers.iter().enumerate() {
-            let sums = self.sums.of(index * d + c, row, head.unit[c], answer);
-            let largest = head.largest[c];
-            if sums.mass <= 0.0 && self.sees_only_zeros(place, index, c) {
-                for outputs in [&mut bounds.o, &mut bounds.likely, &mut bounds.deviation] {
-                    outputs.push(0.0);
-                }
-                continue;
-            }
-            let tiny = arithmetic.weight_tiny * unit_weight * sums.tiny;
-            let mass = sums.mass * (1.0 + gathered.rescaling) + sums.excess_mass;
-            let underflow = roundings * power(-125) * unit_weight * (1.0 + largest);
-            let spread = (sums.excess_spread + gathered.rescaling * sums.spread) / (1.0 - ebar);
-            // Partial sums, in any order, lie between those of all negative and of all positive products.
-            let rounded = arithmetic.weight * mass + tiny;
-            let total = answer.abs() * (1.0 + ebar) + spread + rounded;
-            let magnitude = 0.5 * (mass + rounded + total)
-                + operand_min * unit_weight * (1.0 + operand_min + largest);
-            let numerator =
-                (rounded + (sums_error + rescales * U) * magnitude + underflow) / (1.0 - ebar);
-            let bound = slack * (spread + (answer.abs() + spread) * h + numerator * (1.0 + h))
-                + reference_error(answer);
-            bounds.o.push(bound);
-
-            // The same with roundings of weights independent of each other and keys in ascending order.
-            let spread = (sums.excess_spread + raises * gathered.rescale * sums.spread)
-                / (1.0 - likely_ebar);
-            let random = arithmetic.weight * sums.square_spread;
-            let coherent = arithmetic.weight * answer.abs();
-            let weights = (arithmetic.weight * mass).min(coherent + LAMBDA * random);
-            let chained = arithmetic.chained_error(CHUNK)
-                * (sums.prefix + 0.5 * (mass + answer.abs()))
-                + raises * U * (answer.abs() + mass / usize_to_f64(row.tiles));
-            let numerator = (weights + tiny + chained.min(sums_error * magnitude) + underflow)
-                / (1.0 - likely_ebar);
-            let likely = spread + answer.abs() * likely_h + numerator;
-            bounds
-                .likely
-                .push(bound.min(slack * likely + reference_error(answer)));
-            let third = 1.0 / 3.0;
-            let variance = third * (random * random + coherent * coherent)
-                + (2.0 * likely_ebar * sums.square_spread).powi(2)
-                + (tiny + chained + answer.abs() * likely_h / LAMBDA).powi(2);
-            bounds.deviation.push(variance.sqrt());
-        }
-        bounds.lse.push(
-            slack * (ebar / (1.0 - ebar) + gamma / (1.0 - gamma) + logarithm)
-                + reference_error(lse),
-        );
-        bounds.exact.push(false);
-    }
-
-    /// Whether all visible values of a channel are 0: then so is its output, whatever the weights.
-    fn sees_only_zeros(&self, place: &Place<'_>, row: usize, channel: usize) -> bool {
-        let d = place.head.head_dim;
-        let keys = self.rows[row].ranges.iter().cloned().flatten();
-        keys.map(|key| place.head.v[key * d + channel])
-            .all(|v| v.abs() <= 0.0)
-    }
-}
-
-/// `|scale| s`: what a score is off by, per unit of its largest partial sum, in natural units.
-fn score_unit(place: &Place<'_>) -> f64 {
-    let scale = f64::from(place.problem.scale).abs();
-    scale * place.arithmetic.sum_error(place.head.head_dim, 1) * SLACK
-}
-
-/// Errors that all channels of a row share.
-pub(super) struct Gathered {
-    /// `sum p_j d_j`, all rescalings included.
-    pub(super) ebar: f64,
-    /// Of the row sum.
-    pub(super) gamma: f64,
-    /// Roundings of the row sum.
-    depth: usize,
-    /// What `T - 1` rescalings add to every `d_j`.
-    rescaling: f64,
-    /// What one adds.
-    rescale: f64,
-    /// `sum p_j d_j` without.
-    base: f64,
-}
-
-impl Gathered {
-    /// `None` where errors are so large that nothing is promised.
-    pub(super) fn of(arithmetic: &Arithmetic, row: &Row) -> Option<Self> {
-        let reach = row.max.abs() + row.error_max;
-        let magnitude = if arithmetic.rescale_magnitude {
-            arithmetic.argument_magnitude * reach
-        } else {
-            0.0
-        };
-        let rescale = SLACK * (arithmetic.exponential + magnitude);
-        let c = usize_to_f64(row.tiles - 1) * rescale;
-        let lanes = arithmetic.row_sum_lanes;
-        let depth = row.n.min(row.tiles * arithmetic.tile_kv.div_ceil(lanes))
-            + 2 * row.tiles
-            + usize_log2(lanes);
-        let gamma = compounded(usize_to_f64(depth) * U);
-        let base = row.excess / row.sum * SLACK;
-        let rescaling = c + c * c + 2.0 * c * row.eta_max;
-        let gathered = Self {
-            ebar: (base + rescaling) * SLACK,
-            gamma,
-            depth,
-            rescaling,
-            rescale: rescale * (1.0 + c + 2.0 * row.eta_max),
-            base,
-        };
-        (gathered.ebar <= 0.5 && gamma <= 0.5 && row.error_max <= 1.0 && c <= 1.0)
-            .then_some(gathered)
-    }
-
-    /// `sum p_j d_j` with so many rescalings.
-    pub(super) fn weights_error(&self, rescales: f64) -> f64 {
-        (self.base + rescales * self.rescale) * SLACK
-    }
-}
-
-/// What the logarithm and the sum with the maximum are off by.
-fn logarithm(arithmetic: &Arithmetic, row: &Row, lse: f64) -> f64 {
-    let log_sum = (lse - row.max).abs();
-    arithmetic.logarithm
-        * std::f64::consts::LN_2
-        * (log_sum / std::f64::consts::LN_2 + row.error_max).max(1.0)
-        + 2.0 * U * log_sum
-        + arithmetic.lse_max * (row.max.abs() + row.error_max)
-        + arithmetic.lse_result * lse.abs()
-        + power(-125)
-}
-
-/// Sums of one channel, normalised: weights sum to 1, values in their own units.
-struct Sum {
-    mass: f64,
-    excess_mass: f64,
-    tiny: f64,
-    prefix: f64,
-    /// `sum p_j |v_j - o|`, from above, like the next two.
-    spread: f64,
-    /// `sum p_j d_j |v_j - o|`
-    excess_spread: f64,
-    /// `sqrt(sum p_j^2 (v_j - o)^2)`
-    square_spread: f64,
-}
-
-impl ChannelSums {
-    fn of(&self, at: usize, row: &Row, unit: f64, answer: f64) -> Sum {
-        let o = answer / unit;
-        // sum x_j (v_j - o)^2 from sums of x_j v_j^2 and x_j v_j; on top the roundings of the sums and of the weights,
-        // whose arguments (at most 87) were rounded to f32.
-        let error = usize_to_f64(row.n + 16) * power(-23) + power(-16);
-        let second = |[one, two]: &[Vec<f32>; 2], zero: f64| {
-            let (one, two) = (f64::from(one[at]), f64::from(two[at]));
-            let terms = two + 2.0 * (o * one).abs() + o * o * zero;
-            (two - 2.0 * o * one + o * o * zero).max(0.0) + error * terms
-        };
-        let root = |second: f64, zero: f64| (second * zero).sqrt() * unit / row.sum;
-        Sum {
-            mass: f64::from(self.mass[at]) * unit / row.sum,
-            excess_mass: f64::from(self.excess_mass[at]) * unit / row.sum,
-            tiny: f64::from(self.tiny[at]) * unit,
-            prefix: f64::from(self.prefix[at]) * unit / row.sum,
-            spread: root(second(&self.weight, row.sum), row.sum),
-            excess_spread: root(second(&self.excess, row.excess), row.excess),
-            square_spread: root(second(&self.square, row.square), 1.0),
-        }
-    }
-}
-
-/// Distance of the reference from the real answer: it is the nearest `f64`, so half an ulp, or half the least of all.
-pub(super) fn reference_error(answer: f64) -> f64 {
-    /// Half the distance from 1 to the next `f64`.
-    const U64: f64 = U / 536_870_912.0;
-    U64 * answer.abs() + f64::from_bits(1)
 }
 
 /// Tiles of `tile_kv` keys in which a key of the ascending ranges lies.
@@ -780,9 +413,4 @@ pub(super) fn count_tiles(ranges: &[Range<usize>], tile_kv: usize) -> usize {
         next = next.max(tiles.end);
     }
     count
-}
-
-/// `ceil(log2(count))`.
-pub(super) fn usize_log2(count: usize) -> usize {
-    usize::try_from(count.next_power_of_two().trailing_zeros()).expect("at most 64")
 }

@@ -236,5 +236,10 @@ named! {
         "one_hot_v" => OneHotV,
         "cancelling" => Cancelling,
         "tiny_v" => TinyV,
+        "two_level" => TwoLevel,
+        "key_ids" => KeyIds,
+        "one_key" => OneKey,
+        "poisoned" => Poisoned,
+        "coherent" => Coherent,
     }
 }

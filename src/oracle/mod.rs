@@ -74,7 +74,8 @@ impl Terms {
             },
             Backend::Device => Generation::Any,
         };
-        let arithmetic = Arithmetic::of(&manifest.method, manifest.lse_base, generation);
+        let arithmetic = Arithmetic::of(&manifest.method, manifest.lse_base, generation)
+            .with_tile_order(manifest.tile_order);
         Self {
             arithmetic,
             empty_row: manifest.empty_row,

@@ -9,3 +9,4 @@ pub mod svg;
 pub mod sweep;
 pub mod table;
 pub mod timing;
+pub mod verdict;
