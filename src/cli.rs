@@ -12,6 +12,7 @@ mod fetch;
 mod inputs;
 mod judge;
 mod kernels;
+mod mutants;
 mod report;
 mod score;
 mod verify;
@@ -24,6 +25,7 @@ pub use fetch::*;
 pub use inputs::*;
 pub use judge::*;
 pub use kernels::*;
+pub use mutants::*;
 pub use report::*;
 pub use score::*;
 pub use verify::*;
@@ -62,6 +64,8 @@ pub enum Command {
     Answer(Answer),
     /// Judge a result made elsewhere (PyTorch, JAX, Triton, ...) under the bound
     Judge(Judge),
+    /// Plant known faults and show who catches them: our checks, other projects' criteria
+    Mutants(Mutants),
     /// List the kernels and their manifests
     Kernels(Kernels),
     /// Bring data or weights to this machine, each file against its digest
