@@ -13,6 +13,7 @@ mod inputs;
 mod judge;
 mod kernels;
 mod layout;
+mod mutants;
 mod report;
 mod score;
 mod verify;
@@ -26,6 +27,7 @@ pub use inputs::*;
 pub use judge::*;
 pub use kernels::*;
 pub use layout::*;
+pub use mutants::*;
 pub use report::*;
 pub use score::*;
 pub use verify::*;
@@ -64,6 +66,8 @@ pub enum Command {
     Answer(Answer),
     /// Judge a result made elsewhere (PyTorch, JAX, Triton, ...) under the bound
     Judge(Judge),
+    /// Plant known faults and show who catches them: our checks, other projects' criteria
+    Mutants(Mutants),
     /// List the kernels and their manifests
     Kernels(Kernels),
     /// Bring data or weights to this machine, each file against its digest

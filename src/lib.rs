@@ -28,6 +28,8 @@ pub mod verdict;
 
 pub mod oracle;
 
+pub mod mutant;
+
 pub mod encoder;
 pub mod mlqa;
 pub mod noise;

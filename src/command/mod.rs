@@ -13,6 +13,7 @@ mod layout;
 mod machine;
 mod model;
 mod modules;
+mod mutants;
 mod progress;
 mod report;
 mod score;
@@ -143,6 +144,7 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> Result<Status, Failure> {
         Command::Analyze(arguments) => analyze::run(arguments, out),
         Command::Answer(arguments) => answer::run(arguments, out),
         Command::Judge(arguments) => judge::run(arguments, out),
+        Command::Mutants(arguments) => mutants::run(arguments, out),
         Command::Kernels(arguments) => kernels::run(arguments, out),
         Command::Fetch(arguments) => fetch::run(arguments, out),
         Command::Eval(arguments) => eval::run(arguments, out),

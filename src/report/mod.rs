@@ -5,6 +5,7 @@ pub mod diagnostic;
 pub mod explain;
 pub mod figure;
 pub mod layout;
+pub mod mutants;
 pub mod svg;
 pub mod sweep;
 pub mod table;
