@@ -70,7 +70,7 @@ impl Terms {
             }
             Backend::Vm(_) => match target {
                 Target::Sm80 | Target::Sm86 | Target::Sm89 => Generation::Ampere,
-                Target::Sm90 => Generation::Hopper,
+                Target::Sm90 | Target::Sm100 => Generation::Hopper,
             },
             Backend::Device => Generation::Any,
         };

@@ -13,6 +13,7 @@ mod function;
 mod memory;
 mod modifiers;
 mod operand;
+mod product;
 mod scope;
 #[cfg(test)]
 mod tests;
@@ -180,6 +181,7 @@ impl<'t> Parser<'t> {
             address_size: self.address_size()?,
             variables: Vec::new(),
             functions: Vec::new(),
+            callees: Vec::new(),
             files: Vec::new(),
             sections: Vec::new(),
         };
@@ -189,8 +191,8 @@ impl<'t> Parser<'t> {
             match token.text {
                 ".file" => module.files.push(self.file()?),
                 ".section" => module.sections.push(self.section()?),
-                ".visible" | ".extern" | ".weak" | ".common" | ".entry" | ".global" | ".const"
-                | ".shared" => {
+                ".visible" | ".extern" | ".weak" | ".common" | ".entry" | ".func" | ".global"
+                | ".const" | ".shared" => {
                     let linkage = self.linkage();
                     if self.accept(".entry") {
                         let function = self.function(linkage, &names)?;
@@ -198,6 +200,8 @@ impl<'t> Parser<'t> {
                             .declare_function(&function.name)
                             .map_err(|()| self.source.malformed(token, "a new name"))?;
                         module.functions.push(function);
+                    } else if self.accept(".func") {
+                        self.callee(linkage, &mut names, &mut module.callees)?;
                     } else {
                         for (name, variable) in self.variables(linkage)? {
                             names

@@ -33,6 +33,8 @@ impl<'t> Parser<'t> {
         };
         match Opcode::from_text(token.text) {
             Some(opcode) => Ok((opcode, modifiers)),
+            // A text that ends in a word is cut off, whatever the word would have become.
+            None if self.peek().kind == TokenKind::End => Err(self.malformed("an operand or `;`")),
             None => Err(modifiers.unsupported()),
         }
     }
@@ -47,6 +49,11 @@ impl Modifiers<'_> {
     /// Takes `text` if it is there.
     pub(super) fn flag(&mut self, text: &str) -> bool {
         self.take(|part| (part == text).then_some(())).is_some()
+    }
+
+    /// Whether `text` is there.
+    pub(super) fn has(&self, text: &str) -> bool {
+        self.left.contains(&text)
     }
 
     /// Takes `text`, which must be there.
@@ -90,6 +97,11 @@ impl Modifiers<'_> {
             .iter()
             .rev()
             .find_map(|part| ScalarType::from_text(part))
+    }
+
+    /// Takes all that is left, joined by dots.
+    pub(super) fn rest(&mut self) -> String {
+        std::mem::take(&mut self.left).join(".")
     }
 
     /// Fails if `condition` does not hold of this spelling.
