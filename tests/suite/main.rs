@@ -17,6 +17,7 @@ mod layout;
 mod properties;
 mod ptx;
 mod regressions;
+mod scalar;
 mod score;
 mod study;
 mod tensor_core;
