@@ -2,10 +2,12 @@
 
 mod cases;
 mod fuzz;
+mod fuzz_ptx;
 mod tally;
 
 pub use cases::cases;
 pub use fuzz::{Reached, fuzz_layout};
+pub use fuzz_ptx::fuzz_ptx;
 pub use tally::{Tally, TooFew};
 
 use crate::backend::{Backend, Settings};

@@ -19,6 +19,7 @@ mod ptx;
 mod regressions;
 mod scalar;
 mod score;
+mod selftest;
 mod study;
 mod tensor_core;
 mod tidy;

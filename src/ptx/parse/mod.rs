@@ -82,7 +82,13 @@ impl<'t> Source<'t> {
         )
     }
 
+    /// A text that ends in what is not read is cut off, whatever that would have become.
     fn unsupported(self, token: Token<'t>, what: impl Into<String>) -> Error {
+        let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':' | '%' | '$');
+        let rest = self.text[token.end()..].trim_start_matches(part);
+        if rest.trim().is_empty() {
+            return self.malformed(token, "more text");
+        }
         self.error(token, ErrorKind::Unsupported { what: what.into() })
     }
 }

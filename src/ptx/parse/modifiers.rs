@@ -33,8 +33,6 @@ impl<'t> Parser<'t> {
         };
         match Opcode::from_text(token.text) {
             Some(opcode) => Ok((opcode, modifiers)),
-            // A text that ends in a word is cut off, whatever the word would have become.
-            None if self.peek().kind == TokenKind::End => Err(self.malformed("an operand or `;`")),
             None => Err(modifiers.unsupported()),
         }
     }

@@ -37,12 +37,18 @@ fn half_format(ty: ScalarType) -> Option<(Format, bool)> {
     }
 }
 
+/// A subnormal 16-bit float to zero of its sign, where `flush`.
+fn flush_half(format: Format, bits: u32, flush: bool) -> u32 {
+    if flush && bits & format.infinity() == 0 {
+        bits & 0x8000
+    } else {
+        bits
+    }
+}
+
 /// Bits of a 16-bit float after `.ftz`, `.sat` and `.relu`.
 fn finish_half(format: Format, bits: u32, finish: Finish) -> u32 {
-    let mut bits = bits;
-    if finish.flush && bits & (format.infinity()) == 0 {
-        bits &= 0x8000;
-    }
+    let mut bits = flush_half(format, bits, finish.flush);
     let x = format.decode(bits);
     if finish.saturate {
         bits = if x > 0.0 {
@@ -137,6 +143,7 @@ impl Machine<'_> {
                     _ => {
                         let (a, b) = (self.read::<u32>(warp, *a), self.read::<u32>(warp, *b));
                         let value = by_halves(site, *ty, |format, half| {
+                            let half = |bits| flush_half(format, half(bits), *flush);
                             lanes(|lane| {
                                 let (x, y) = (half(a[lane]), half(b[lane]));
                                 let bits = if *xorsign {
@@ -209,7 +216,8 @@ impl Machine<'_> {
                         );
                         let value = by_halves(site, *ty, |format, half| {
                             lanes(|lane| {
-                                let wide = |x: u32| format.decode(half(x));
+                                let wide =
+                                    |x: u32| format.decode(flush_half(format, half(x), *flush));
                                 let (x, y, z) = (wide(a[lane]), wide(b[lane]), wide(c[lane]));
                                 finish_half(format, float::fma(format, x, y, z, *rounding), finish)
                             })

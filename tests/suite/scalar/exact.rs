@@ -354,8 +354,10 @@ impl Real {
                 if self.is_negative() {
                     return Self::Nan;
                 }
-                let mut exponent = *exponent - 70;
-                let mut square = u128::from(magnitude.right(0)) << 70;
+                // As many bits as fit below the square of 2^62.
+                let by = 123 - magnitude.bits();
+                let mut exponent = *exponent - i32::try_from(by).unwrap();
+                let mut square = u128::from(magnitude.right(0)) << by;
                 if exponent % 2 != 0 {
                     square <<= 1;
                     exponent -= 1;

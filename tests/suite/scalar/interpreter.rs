@@ -124,9 +124,12 @@ pub(crate) fn lane(opcode: &str, s: &[u64], flags: &mut Flags) -> u64 {
         return convert(&words, s);
     }
     if let Some(format) = format(ty)
-        && !matches!(word, "selp" | "slct" | "set" | "mov" | "testp" | "copysign")
+        && !matches!(
+            word,
+            "selp" | "slct" | "set" | "setp" | "mov" | "testp" | "copysign"
+        )
     {
-        if matches!(ty, "f16x2" | "bf16x2") && word != "setp" {
+        if matches!(ty, "f16x2" | "bf16x2") {
             let half = |shift: u32| {
                 let parts: Vec<u64> = s.iter().map(|x| x >> shift & 0xffff).collect();
                 float(word, &words, format, &parts) << shift
@@ -138,7 +141,6 @@ pub(crate) fn lane(opcode: &str, s: &[u64], flags: &mut Flags) -> u64 {
     let n = |i: usize| integer(ty, s[i]);
     let width = bits(ty);
     let amount = |i: usize| u32::try_from(s[i] & 0xffff_ffff).unwrap();
-    let high = |x: i128| x >> width;
     let out = |x: i128| cut(ty, x);
     match word {
         "add" | "addc" | "sub" | "subc" if words.has("cc") || word.ends_with('c') => {
@@ -162,22 +164,13 @@ pub(crate) fn lane(opcode: &str, s: &[u64], flags: &mut Flags) -> u64 {
         "add" => out(n(0) + n(1)),
         "sub" => out(n(0) - n(1)),
         "mul" | "mad" => {
-            let product = n(0)
-                * if ty == "u64" && words.has("lo") {
-                    1
-                } else {
-                    n(1)
-                };
-            let part = if words.has("hi") {
-                if ty == "u64" {
-                    i128::try_from(u128::from(s[0]) * u128::from(s[1]) >> 64).unwrap()
-                } else {
-                    high(product)
+            let part = match (ty, words.has("hi")) {
+                ("u64", true) => {
+                    i128::try_from((u128::from(s[0]) * u128::from(s[1])) >> 64).unwrap()
                 }
-            } else if ty == "u64" {
-                i128::from(s[0].wrapping_mul(s[1]))
-            } else {
-                product
+                ("u64", false) => i128::from(s[0].wrapping_mul(s[1])),
+                (_, true) => (n(0) * n(1)) >> width,
+                (_, false) => n(0) * n(1),
             };
             let sum = if word == "mad" {
                 part + i128::from(s[2])

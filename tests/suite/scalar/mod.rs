@@ -204,6 +204,11 @@ fn clamp(opcode: &str, pick: u64) -> u64 {
     ][usize::try_from(pick % 4).unwrap()]
 }
 
+/// Whether the result may be an f64 NaN made here, whose payload nothing pins.
+fn gives_f64(opcode: &str, kinds: &str) -> bool {
+    kinds.starts_with('d') && (opcode.ends_with("f64") || opcode.contains(".f64.f"))
+}
+
 fn text(step: &Step) -> String {
     let names: Vec<String> = step
         .operands
@@ -238,7 +243,7 @@ fn text(step: &Step) -> String {
                 opcode.trim_start_matches("redux.")
             )
         }
-        opcode if opcode.ends_with("f64") && step.kinds.starts_with('d') => {
+        opcode if gives_f64(opcode, step.kinds) => {
             format!(
                 "{opcode} {first}, {rest};\ntestp.number.f64 %q, {first};\nselp.b64 {first}, {first}, 0x7ff8000000000000, %q;"
             )
@@ -254,7 +259,11 @@ fn program(steps: &[Step]) -> String {
          .reg .b64 %from; .reg .b64 %to; .reg .b64 %off;\n.shared .align 4 .b8 buffer[128];\nmov.u32 %lane, %tid.x;\n\
          shl.b32 %mine, %lane, 2;\nadd.u32 %mine, %mine, buffer;\nld.param.u64 %from, [in];\nld.param.u64 %to, [out];\n",
     );
-    writeln!(t, "mul.wide.u32 %off, %lane, {STRIDE};\nadd.s64 %from, %from, %off;\nadd.s64 %to, %to, %off;").unwrap();
+    writeln!(
+        t,
+        "mul.wide.u32 %off, %lane, {STRIDE};\nadd.s64 %from, %from, %off;\nadd.s64 %to, %to, %off;"
+    )
+    .unwrap();
     let places = || {
         (0..COUNT).map(|i| {
             (
@@ -345,8 +354,7 @@ fn interpret(steps: &[Step], lanes: &mut [Lane]) {
                             own,
                             &mut lanes[at].flags,
                         );
-                        let nan =
-                            opcode.ends_with("f64") && kinds[0] == 'd' && exact::F64.is_nan(result);
+                        let nan = gives_f64(opcode, step.kinds) && exact::F64.is_nan(result);
                         if nan {
                             0x7ff8_0000_0000_0000
                         } else if kinds[0] == 'p' {
