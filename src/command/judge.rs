@@ -20,8 +20,8 @@ pub(super) fn run(arguments: &cli::Judge, out: &mut dyn Write) -> Result<Status,
         p_dtype: dtype_of(arguments.p_dtype),
         tile_kv: arguments.tile_kv,
         generation: match arguments.target {
-            Machine::Sm80 => Generation::Ampere,
-            Machine::Sm90 => Generation::Hopper,
+            Machine::Sm80 | Machine::Sm86 | Machine::Sm89 => Generation::Ampere,
+            Machine::Sm90 | Machine::Sm100 => Generation::Hopper,
         },
     };
     let arithmetic = elsewhere
@@ -107,7 +107,10 @@ pub(super) fn run(arguments: &cli::Judge, out: &mut dyn Write) -> Result<Status,
 fn target(machine: Machine) -> &'static str {
     match machine {
         Machine::Sm80 => "sm_80",
+        Machine::Sm86 => "sm_86",
+        Machine::Sm89 => "sm_89",
         Machine::Sm90 => "sm_90",
+        Machine::Sm100 => "sm_100",
     }
 }
 
