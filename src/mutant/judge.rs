@@ -101,7 +101,7 @@ impl<'a> Bench<'a> {
         let method = &trial.design.method;
         let generation = match trial.design.target {
             Target::Sm80 | Target::Sm86 | Target::Sm89 => Generation::Ampere,
-            Target::Sm90 => Generation::Hopper,
+            Target::Sm90 | Target::Sm100 => Generation::Hopper,
         };
         let arithmetic = Arithmetic::of(method, LseBase::E, generation);
         let mut design = trial.design.clone();
