@@ -85,7 +85,21 @@ impl<'m> Context<'m> {
             | SpecialRegister::Nwarpid
             | SpecialRegister::Nsmid
             | SpecialRegister::DynamicSmemSize
-            | SpecialRegister::TotalSmemSize => Value::unknown(false),
+            | SpecialRegister::TotalSmemSize
+            | SpecialRegister::ClusteridX
+            | SpecialRegister::ClusteridY
+            | SpecialRegister::ClusteridZ
+            | SpecialRegister::NclusteridX
+            | SpecialRegister::NclusteridY
+            | SpecialRegister::NclusteridZ
+            | SpecialRegister::ClusterCtaidX
+            | SpecialRegister::ClusterCtaidY
+            | SpecialRegister::ClusterCtaidZ
+            | SpecialRegister::ClusterNctaidX
+            | SpecialRegister::ClusterNctaidY
+            | SpecialRegister::ClusterNctaidZ
+            | SpecialRegister::ClusterCtarank
+            | SpecialRegister::ClusterNctarank => Value::unknown(false),
             SpecialRegister::Warpid
             | SpecialRegister::Smid
             | SpecialRegister::LanemaskEq

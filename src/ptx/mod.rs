@@ -12,6 +12,7 @@ mod operation;
 mod parse;
 mod print;
 mod scalar;
+mod sm90;
 mod walk;
 
 pub use error::{Error, ErrorKind};
@@ -22,4 +23,5 @@ pub use operation::*;
 pub use parse::parse;
 pub use print::{print, statement};
 pub use scalar::*;
+pub use sm90::*;
 pub use walk::Use;

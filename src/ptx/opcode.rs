@@ -29,16 +29,20 @@ spelled! {
         Cvt = "cvt",
         Cvta = "cvta",
         Div = "div",
+        Elect = "elect",
         Ex2 = "ex2",
         Exit = "exit",
         Fence = "fence",
         Fma = "fma",
+        Griddepcontrol = "griddepcontrol",
         Ld = "ld",
         Ldmatrix = "ldmatrix",
         Lg2 = "lg2",
         Lop3 = "lop3",
         Mad = "mad",
+        Mapa = "mapa",
         Max = "max",
+        Mbarrier = "mbarrier",
         Membar = "membar",
         Min = "min",
         Mma = "mma",
@@ -57,6 +61,7 @@ spelled! {
         Ret = "ret",
         Rsqrt = "rsqrt",
         Selp = "selp",
+        Setmaxnreg = "setmaxnreg",
         Setp = "setp",
         Shf = "shf",
         Shfl = "shfl",
@@ -70,6 +75,7 @@ spelled! {
         Tanh = "tanh",
         Trap = "trap",
         Vote = "vote",
+        Wgmma = "wgmma",
         Xor = "xor",
     }
 }
@@ -170,6 +176,7 @@ impl Op {
             Self::Ret => Opcode::Ret,
             Self::Exit => Opcode::Exit,
             Self::Trap => Opcode::Trap,
+            Self::Sm90(op) => op.opcode(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod modifiers;
 mod operands;
+mod sm90;
 mod statement;
 
 use super::{

@@ -95,6 +95,7 @@ fn run_program(
                     | Halt::Trap { .. }
                     | Halt::Members { .. }
                     | Halt::Barrier { .. }
+                    | Halt::Misuse { .. }
                     | Halt::Deadlock { .. }
                     | Halt::Budget { .. } => Stop::Trap(diagnostics),
                 });

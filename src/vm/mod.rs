@@ -14,6 +14,7 @@
 //! `ptxas` may fuse un-rounded `mul` and `add`, and then a GPU's bits differ.
 
 mod arithmetic;
+mod async_event;
 mod detect;
 mod event;
 mod exec;
@@ -22,9 +23,11 @@ mod launch;
 mod memory;
 pub mod target;
 pub mod tensor_core;
+mod tensor_map;
 
 pub use launch::{Detectors, InvalidLaunch, Launch, MAX_SHARED_BYTES, MAX_THREADS, Options};
 pub use memory::{Initial, Memory};
+pub use tensor_map::{Element, Swizzle, TensorMap, TensorMapError};
 pub use target::{Target, UnknownTarget};
 
 use crate::diagnostic::Diagnostic;

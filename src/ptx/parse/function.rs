@@ -138,6 +138,14 @@ impl<'t> Body<'_, 't> {
                 ".reqntid" => self.function.directives.reqntid = Some(self.extents()?),
                 ".minnctapersm" => self.function.directives.minnctapersm = Some(self.bound()?),
                 ".maxnreg" => self.function.directives.maxnreg = Some(self.bound()?),
+                ".explicitcluster" => drop(self.parser.next()),
+                ".reqnctapercluster" => {
+                    // A cluster of one CTA is what every kernel has; the directive then says nothing.
+                    if self.extents()? != [1, 1, 1] {
+                        let what = ".reqnctapercluster of more than one cta";
+                        return Err(self.parser.source.unsupported(token, what));
+                    }
+                }
                 "{" => return Ok(()),
                 _ if token.kind == TokenKind::Dot => return Err(self.parser.unsupported()),
                 _ => return Err(self.parser.malformed("`{`")),

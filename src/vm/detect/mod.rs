@@ -3,8 +3,10 @@
 
 mod async_copies;
 mod barriers;
+mod clocks;
 mod grid_overlap;
 mod initcheck;
+mod mbarrier;
 mod memcheck;
 mod racecheck;
 
@@ -134,6 +136,7 @@ pub(crate) fn observers(program: &Program<'_>, cta: [u32; 3], wanted: Detectors)
     }
     if wanted.barriers {
         all.push(Box::new(barriers::Barriers::new(names)));
+        all.push(Box::new(mbarrier::Mbarriers::new(names)));
     }
     if wanted.grid_overlap {
         all.push(Box::new(grid_overlap::GridOverlap::default()));

@@ -94,6 +94,7 @@ impl Class {
             | Op::CpAsyncWaitAll => Self::AsyncCopy,
             Op::LdMatrix { .. } | Op::StMatrix { .. } => Self::Matrix,
             Op::Mma(_) => Self::Mma,
+            Op::Sm90(op) => super::sm90::class(op),
             Op::Bra { .. } | Op::Ret | Op::Exit | Op::Trap => Self::Branch,
         }
     }

@@ -9,8 +9,11 @@
 
 mod block;
 mod columns;
+mod warpgroup;
 
 pub use block::{Accumulator, Alignment, NAN_F16, NAN_F32, Operand, block};
+
+pub(crate) use warpgroup::{ByteFloat, WGMMA_DEPTH, WgmmaOperands, wgmma};
 
 use super::target::Target;
 use columns::{COLUMNS, Columns, DEPTH, Element};

@@ -1,0 +1,268 @@
+//! Registers of a `wgmma`: accumulators touched before the wait, operands overwritten, a missing `wgmma.fence`.
+//!
+//! **Definition.** From the issue of a `wgmma.mma_async` until its warp has waited for its group, its accumulators may be
+//! neither read nor written and its A registers not written, but by other `wgmma`s. A register that an ordinary
+//! instruction has written needs a `wgmma.fence` before a `wgmma` uses it; so does the first `wgmma` of a warp.
+//!
+//! **Source.** PTX ISA 9.7.16.7 (`wgmma.fence`, `wgmma.wait_group`, and what is undefined without them).
+//!
+//! **Can miss.** An ordinary *read* of an accumulator followed by a `wgmma` on it without a fence; a warp of the warpgroup
+//! that does not execute what the other three do. `ptxas` repairs some of what is reported, by waiting at once and with a
+//! warning: such a kernel is slow on a GPU, not wrong.
+
+use super::super::async_event::AsyncEvent;
+use super::super::event::{Harvest, Observer, Step};
+use super::super::exec::Program;
+use super::super::memory::View;
+use super::{Ledger, Names, Where};
+use crate::convert::index;
+use crate::diagnostic::Code;
+use crate::ptx::{Op, RegisterId, Sm90, WgmmaA};
+
+const IN_FLIGHT: Code = Code("wgmma-accumulator-in-flight");
+const OPERAND: Code = Code("wgmma-register-overwritten");
+const FENCE: Code = Code("wgmma-fence-missing");
+
+/// Instruction that has not been waited for; `u32::MAX` for none.
+const NONE: u32 = u32::MAX;
+
+/// Registers of one warp.
+#[derive(Clone, Debug)]
+struct Registers {
+    /// The `wgmma` that has a register as accumulator, and as operand.
+    accumulates: Vec<u32>,
+    reads: Vec<u32>,
+    /// Ordinary instruction that wrote it since the last fence.
+    written: Vec<u32>,
+    /// Written since the last fence.
+    fresh: Vec<RegisterId>,
+    fenced: bool,
+    /// Registers of each committed group, oldest first, and of the open one.
+    groups: Vec<Vec<RegisterId>>,
+    open: Vec<RegisterId>,
+}
+
+/// The detector.
+#[derive(Debug)]
+pub(super) struct WgmmaRegisters {
+    names: Names,
+    /// Registers each instruction reads, and writes.
+    uses: Vec<(Vec<RegisterId>, Vec<RegisterId>)>,
+    warps: Vec<Registers>,
+    /// The function has no `wgmma`.
+    idle: bool,
+    ledger: Ledger,
+}
+
+impl WgmmaRegisters {
+    pub(super) fn new(program: &Program<'_>, names: Names) -> Self {
+        let idle = !program.instructions().iter().any(
+            |instruction| matches!(&instruction.op, Op::Sm90(op) if matches!(**op, Sm90::Wgmma(_))),
+        );
+        let count = if idle { 0 } else { program.slots.count() };
+        let warp = Registers {
+            accumulates: vec![NONE; count],
+            reads: vec![NONE; count],
+            written: vec![NONE; count],
+            fresh: Vec::new(),
+            fenced: false,
+            groups: Vec::new(),
+            open: Vec::new(),
+        };
+        let uses = if idle {
+            Vec::new()
+        } else {
+            let uses = program.instructions().iter().map(|instruction| {
+                let mut reads = instruction.op.reads();
+                reads.extend(instruction.guard.map(|guard| guard.register));
+                (reads, instruction.op.writes())
+            });
+            uses.collect()
+        };
+        Self {
+            names,
+            uses,
+            warps: vec![warp; index(program.threads().div_ceil(32))],
+            idle,
+            ledger: Ledger::default(),
+        }
+    }
+
+    fn report(
+        &mut self,
+        code: Code,
+        step: &Step<'_>,
+        other: Option<(u32, &str)>,
+        message: &str,
+        label: &str,
+        help: &'static str,
+    ) {
+        let names = self.names;
+        let second = other.map(|(at, _)| index(at));
+        self.ledger.report(code, step.at, second, || {
+            let mut places = vec![Where {
+                at: step.at,
+                label: format!("{label} by warp {} of {}", step.warp, names.cta()),
+            }];
+            places.extend(other.map(|(at, label)| Where {
+                at: index(at),
+                label: label.to_owned(),
+            }));
+            (message.to_owned(), places, help)
+        });
+    }
+
+    fn ordinary(&mut self, step: &Step<'_>) {
+        let at = step.at;
+        let warp = &self.warps[step.warp];
+        let busy = |register: &RegisterId| warp.accumulates[index(register.0)];
+        let (reads, writes) = &self.uses[at];
+        let touched = reads.iter().chain(writes).map(busy).find(|&by| by != NONE);
+        let overwritten = writes
+            .iter()
+            .map(|register| warp.reads[index(register.0)])
+            .find(|&by| by != NONE);
+        if let Some(by) = touched {
+            self.report(
+                IN_FLIGHT,
+                step,
+                Some((by, "the wgmma was issued here and has not been waited for")),
+                "an accumulator of a wgmma is used while the wgmma is in flight",
+                "used here",
+                "wgmma.commit_group, then wgmma.wait_group for its group, before the accumulators are touched",
+            );
+        }
+        if let Some(by) = overwritten {
+            self.report(
+                OPERAND,
+                step,
+                Some((by, "the wgmma was issued here and has not been waited for")),
+                "a register that a wgmma takes its A operand from is overwritten while the wgmma is in flight",
+                "written here",
+                "keep the fragments in other registers, or wait first",
+            );
+        }
+        let warp = &mut self.warps[step.warp];
+        for register in &self.uses[at].1 {
+            let written = &mut warp.written[index(register.0)];
+            if *written == NONE {
+                warp.fresh.push(*register);
+            }
+            *written = u32::try_from(at).unwrap_or(0);
+        }
+    }
+
+    fn product(&mut self, step: &Step<'_>, op: &crate::ptx::Wgmma, accumulates: bool) {
+        let operands: &[RegisterId] = match &op.a {
+            WgmmaA::Registers(registers) => registers,
+            WgmmaA::Shared(_) => &[],
+        };
+        let warp = &self.warps[step.warp];
+        let first = !warp.fenced;
+        let fresh = op
+            .d
+            .iter()
+            .filter(|_| accumulates)
+            .chain(operands)
+            .map(|register| warp.written[index(register.0)])
+            .find(|&at| at != NONE);
+        if first || fresh.is_some() {
+            let message = if first {
+                "the first wgmma of a warp has no wgmma.fence before it"
+            } else {
+                "a register is written and then used by a wgmma with no wgmma.fence between"
+            };
+            self.report(
+                FENCE,
+                step,
+                fresh.map(|at| (at, "written here")),
+                message,
+                "wgmma issued here",
+                "wgmma.fence.sync.aligned after the last write and before the first wgmma",
+            );
+        }
+        let warp = &mut self.warps[step.warp];
+        let at = u32::try_from(step.at).unwrap_or(0);
+        for register in &op.d {
+            warp.accumulates[index(register.0)] = at;
+        }
+        for register in operands {
+            warp.reads[index(register.0)] = at;
+        }
+        warp.open.extend(op.d.iter().chain(operands));
+    }
+}
+
+impl Observer for WgmmaRegisters {
+    fn wants_steps(&self) -> bool {
+        !self.idle
+    }
+
+    fn step(&mut self, step: &Step<'_>) {
+        if self.idle || step.mask == 0 {
+            return;
+        }
+        let is_product =
+            matches!(&step.instruction.op, Op::Sm90(op) if matches!(**op, Sm90::Wgmma(_)));
+        if !is_product {
+            self.ordinary(step);
+        }
+    }
+
+    fn asynchronous(&mut self, event: &AsyncEvent<'_>, _: &View<'_>) {
+        if self.idle {
+            return;
+        }
+        match event {
+            AsyncEvent::WgmmaFence { warp } => {
+                let warp = &mut self.warps[*warp];
+                warp.fenced = true;
+                for register in std::mem::take(&mut warp.fresh) {
+                    warp.written[index(register.0)] = NONE;
+                }
+            }
+            AsyncEvent::Wgmma {
+                step, accumulates, ..
+            } => {
+                if let Op::Sm90(op) = &step.instruction.op
+                    && let Sm90::Wgmma(op) = &**op
+                {
+                    self.product(step, op, *accumulates);
+                }
+            }
+            AsyncEvent::WgmmaCommit { warp } => {
+                let warp = &mut self.warps[*warp];
+                let group = std::mem::take(&mut warp.open);
+                warp.groups.push(group);
+            }
+            AsyncEvent::WgmmaWait { warp, groups } => {
+                let warp = &mut self.warps[*warp];
+                let due = warp.groups.len().saturating_sub(index(*groups));
+                for register in warp.groups.drain(..due).flatten() {
+                    warp.accumulates[index(register.0)] = NONE;
+                    warp.reads[index(register.0)] = NONE;
+                }
+                // A register that a later group uses is still busy; its instruction is that of the group, near enough.
+                let later: Vec<RegisterId> = warp.groups.iter().flatten().copied().collect();
+                for register in later {
+                    warp.accumulates[index(register.0)] = warp.accumulates[index(register.0)].min(NONE);
+                }
+            }
+            AsyncEvent::Mbarrier { .. }
+            | AsyncEvent::Signal { .. }
+            | AsyncEvent::Phase { .. }
+            | AsyncEvent::Observe { .. }
+            | AsyncEvent::Issue(..)
+            | AsyncEvent::Land { .. }
+            | AsyncEvent::StoresRead { .. }
+            | AsyncEvent::ProxyFence { .. }
+            | AsyncEvent::Unwaited(_) => {}
+        }
+    }
+
+    fn finish(&mut self, harvest: &mut Harvest) {
+        harvest
+            .findings
+            .extend(std::mem::take(&mut self.ledger).into_findings());
+    }
+}
