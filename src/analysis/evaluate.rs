@@ -85,21 +85,13 @@ impl<'m> Context<'m> {
             | SpecialRegister::Nwarpid
             | SpecialRegister::Nsmid
             | SpecialRegister::DynamicSmemSize
-            | SpecialRegister::TotalSmemSize
-            | SpecialRegister::ClusteridX
-            | SpecialRegister::ClusteridY
-            | SpecialRegister::ClusteridZ
-            | SpecialRegister::NclusteridX
-            | SpecialRegister::NclusteridY
-            | SpecialRegister::NclusteridZ
-            | SpecialRegister::ClusterCtaidX
-            | SpecialRegister::ClusterCtaidY
-            | SpecialRegister::ClusterCtaidZ
-            | SpecialRegister::ClusterNctaidX
-            | SpecialRegister::ClusterNctaidY
-            | SpecialRegister::ClusterNctaidZ
-            | SpecialRegister::ClusterCtarank
-            | SpecialRegister::ClusterNctarank => Value::unknown(false),
+            | SpecialRegister::TotalSmemSize => Value::unknown(false),
+            #[rustfmt::skip]
+            SpecialRegister::ClusteridX | SpecialRegister::ClusteridY | SpecialRegister::ClusteridZ
+            | SpecialRegister::NclusteridX | SpecialRegister::NclusteridY | SpecialRegister::NclusteridZ
+            | SpecialRegister::ClusterCtaidX | SpecialRegister::ClusterCtaidY | SpecialRegister::ClusterCtaidZ
+            | SpecialRegister::ClusterNctaidX | SpecialRegister::ClusterNctaidY | SpecialRegister::ClusterNctaidZ
+            | SpecialRegister::ClusterCtarank | SpecialRegister::ClusterNctarank => Value::unknown(false),
             SpecialRegister::Warpid
             | SpecialRegister::Smid
             | SpecialRegister::LanemaskEq

@@ -40,8 +40,8 @@ pub(crate) enum AsyncEvent<'a> {
     Mbarrier { address: u32, live: bool },
     /// Threads of a warp arrive with release order.
     Signal { warp: usize, mbarrier: u32 },
-    /// A phase is complete: the number of complete ones.
-    Phase { mbarrier: u32, complete: u64 },
+    /// A phase is complete.
+    Phase { mbarrier: u32 },
     /// Threads of a warp know, with acquire order, that so many phases are complete.
     Observe {
         warp: usize,

@@ -27,8 +27,8 @@ mod tensor_map;
 
 pub use launch::{Detectors, InvalidLaunch, Launch, MAX_SHARED_BYTES, MAX_THREADS, Options};
 pub use memory::{Initial, Memory};
-pub use tensor_map::{Element, Swizzle, TensorMap, TensorMapError};
 pub use target::{Target, UnknownTarget};
+pub use tensor_map::{Element, Swizzle, TensorMap, TensorMapError};
 
 use crate::diagnostic::Diagnostic;
 use crate::ptx::Module;

@@ -251,7 +251,13 @@ impl TensorMap {
         }
         for (dimension, &stride) in self.strides.iter().enumerate() {
             let holds = stride.is_multiple_of(16) && stride < 1 << 40;
-            range("strides", dimension, stride, holds, "a multiple of 16 below 2^40")?;
+            range(
+                "strides",
+                dimension,
+                stride,
+                holds,
+                "a multiple of 16 below 2^40",
+            )?;
         }
         for (dimension, &size) in self.box_sizes.iter().enumerate() {
             let holds = (1..=256).contains(&size);
@@ -259,7 +265,13 @@ impl TensorMap {
         }
         for (dimension, &stride) in self.element_strides.iter().enumerate() {
             let holds = (1..=8).contains(&stride);
-            range("element_strides", dimension, u64::from(stride), holds, "1 to 8")?;
+            range(
+                "element_strides",
+                dimension,
+                u64::from(stride),
+                holds,
+                "1 to 8",
+            )?;
         }
         let bytes = u64::from(self.box_sizes[0] * self.element.bytes());
         let width = |allowed| Err(TensorMapError::Width { bytes, allowed });
@@ -268,8 +280,12 @@ impl TensorMap {
         }
         match self.swizzle {
             Swizzle::None => {}
-            Swizzle::B32 if bytes != 32 => return width("with the 32-byte swizzle 32 are modelled"),
-            Swizzle::B64 if bytes != 64 => return width("with the 64-byte swizzle 64 are modelled"),
+            Swizzle::B32 if bytes != 32 => {
+                return width("with the 32-byte swizzle 32 are modelled");
+            }
+            Swizzle::B64 if bytes != 64 => {
+                return width("with the 64-byte swizzle 64 are modelled");
+            }
             Swizzle::B128 if bytes != 128 => {
                 return width("with the 128-byte swizzle 128 are modelled");
             }
@@ -334,10 +350,7 @@ impl TensorMap {
         let count = i64::from(16 / size);
         let end = i64::try_from(self.sizes[0]).expect("at most 2^32");
         let (low, high) = if row.is_some() {
-            (
-                (-first).clamp(0, count),
-                (end - first).clamp(0, count),
-            )
+            ((-first).clamp(0, count), (end - first).clamp(0, count))
         } else {
             (count, count)
         };
@@ -401,14 +414,21 @@ mod tests {
         // Third row of the box: chunk 0 goes to chunk 2.
         assert_eq!(data[1].shared, 2048 + 2 * 128 + 2 * 16);
         assert_eq!(runs.iter().map(|run| run.bytes).sum::<u32>(), 512);
-        let mut bytes: Vec<u32> = runs.iter().flat_map(|r| r.shared..r.shared + r.bytes).collect();
+        let mut bytes: Vec<u32> = runs
+            .iter()
+            .flat_map(|r| r.shared..r.shared + r.bytes)
+            .collect();
         bytes.sort_unstable();
         assert_eq!(bytes, (2048..2048 + 512).collect::<Vec<u32>>());
     }
 
     #[test]
     fn negative_coordinates_are_outside() {
-        let runs = TensorMap { element_strides: vec![1; 3], ..map() }.runs(&[-3, -1, 0], 0);
+        let runs = TensorMap {
+            element_strides: vec![1; 3],
+            ..map()
+        }
+        .runs(&[-3, -1, 0], 0);
         let data: Vec<&Run> = runs.iter().filter(|run| run.global.is_some()).collect();
         // The first row and the first three elements of each other row are not there.
         assert_eq!(data[0].global, Some(4096));
@@ -422,10 +442,25 @@ mod tests {
             change(&mut map);
             map.encode().unwrap_err().to_string()
         };
-        assert_eq!(refused(|m| m.address = 8), "address[0] = 8, allowed is a multiple of 16");
-        assert_eq!(refused(|m| m.strides[1] = 808), "strides[1] = 808, allowed is a multiple of 16 below 2^40");
-        assert_eq!(refused(|m| m.box_sizes[0] = 257), "box_sizes[0] = 257, allowed is 1 to 256");
-        assert_eq!(refused(|m| m.box_sizes[0] = 32), "the box is 64 bytes wide; with the 128-byte swizzle 128 are modelled");
-        assert_eq!(refused(|m| m.strides.clear()), "strides has 1 entries, but the tensor has 3 dimensions (1 to 5)");
+        assert_eq!(
+            refused(|m| m.address = 8),
+            "address[0] = 8, allowed is a multiple of 16"
+        );
+        assert_eq!(
+            refused(|m| m.strides[1] = 808),
+            "strides[1] = 808, allowed is a multiple of 16 below 2^40"
+        );
+        assert_eq!(
+            refused(|m| m.box_sizes[0] = 257),
+            "box_sizes[0] = 257, allowed is 1 to 256"
+        );
+        assert_eq!(
+            refused(|m| m.box_sizes[0] = 32),
+            "the box is 64 bytes wide; with the 128-byte swizzle 128 are modelled"
+        );
+        assert_eq!(
+            refused(|m| m.strides.clear()),
+            "strides has 1 entries, but the tensor has 3 dimensions (1 to 5)"
+        );
     }
 }

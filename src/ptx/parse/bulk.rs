@@ -5,9 +5,7 @@
 use super::function::Body;
 use super::mbarrier::sm90;
 use super::modifiers::Modifiers;
-use crate::ptx::ScalarType::{
-    B32, B64, Bf16, F16, F32, F64, S32, S64, U32, U64,
-};
+use crate::ptx::ScalarType::{B32, B64, Bf16, F16, F32, F64, S32, S64, U32, U64};
 use crate::ptx::error::Error;
 use crate::ptx::{BulkReduction, Op, Operand, ScalarType, Sm90, Space, TensorPlace};
 
@@ -143,9 +141,7 @@ impl Body<'_, '_> {
                 matches!(ty, B32 | B64)
             }
             BulkReduction::Add => half || matches!(ty, U32 | S32 | U64 | F32 | F64),
-            BulkReduction::Min | BulkReduction::Max => {
-                half || matches!(ty, U32 | S32 | U64 | S64)
-            }
+            BulkReduction::Min | BulkReduction::Max => half || matches!(ty, U32 | S32 | U64 | S64),
             BulkReduction::Inc | BulkReduction::Dec => ty == U32,
         })?;
         m.check(half_flag == (half && operation == BulkReduction::Add))?;
@@ -225,7 +221,10 @@ impl Body<'_, '_> {
     }
 
     /// `prefetch{.param,.const}.tensormap [map]`; `None` for a prefetch of data.
-    pub(super) fn prefetch_tensor_map(&mut self, m: &mut Modifiers<'_>) -> Result<Option<Op>, Error> {
+    pub(super) fn prefetch_tensor_map(
+        &mut self,
+        m: &mut Modifiers<'_>,
+    ) -> Result<Option<Op>, Error> {
         if !m.flag("tensormap") {
             return Ok(None);
         }

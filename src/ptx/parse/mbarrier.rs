@@ -106,14 +106,8 @@ impl Body<'_, '_> {
         m.ty(&[B64])?;
         m.check(!(expects && no_complete) && !(no_complete && remote))?;
         m.finish()?;
-        // `state, [address]`, `_, [address]` or, for the cluster, `[address]` alone.
-        let state = if self.parser.peek().text == "[" {
-            None
-        } else {
-            let state = self.destination_or_sink(Width::Exactly(64))?;
-            self.comma()?;
-            state
-        };
+        let state = self.destination_or_sink(Width::Exactly(64))?;
+        self.comma()?;
         m.check(!(remote && state.is_some()))?;
         let address = self.address()?;
         let kind = if expects {

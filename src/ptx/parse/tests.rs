@@ -211,7 +211,7 @@ mbarrier.expect_tx.relaxed.cta.shared.b64 [%r1+8], %r2;
 mbarrier.complete_tx.relaxed.cta.shared.b64 [%r1], 16;
 mbarrier.arrive.shared.b64 %d1, [%r1];
 mbarrier.arrive.release.cluster.shared.b64 _, [%r1], %r2;
-mbarrier.arrive.shared::cluster.b64 [%r1], 2;
+mbarrier.arrive.shared::cluster.b64 _, [%r1], 2;
 mbarrier.arrive.expect_tx.shared.b64 _, [%r1], 4096;
 mbarrier.arrive.expect_tx.relaxed.cta.shared.b64 _, [%r1], %r2;
 mbarrier.arrive.noComplete.shared.b64 %d1, [%r1], 1;
@@ -435,8 +435,14 @@ fn what_is_not_read_is_named_with_its_place() {
             "wgmma.mma_async.sp.sync.aligned.m64n8k32.f32.f16.f16 {%f1}, %d1, %d1, %r1, 0, 1, 1, 1, 0, 0;",
             "wgmma.mma_async.sp.sync.aligned.m64n8k32.f32.f16.f16",
         ),
-        ("fence.proxy.tensormap::generic.release.gpu;", "fence.proxy.tensormap::generic.release.gpu"),
-        ("st.async.shared::cluster.mbarrier::complete_tx::bytes.u32 [%r1], %r2, [%r3];", "st.async.shared::cluster.mbarrier::complete_tx::bytes.u32"),
+        (
+            "fence.proxy.tensormap::generic.release.gpu;",
+            "fence.proxy.tensormap::generic.release.gpu",
+        ),
+        (
+            "st.async.shared::cluster.mbarrier::complete_tx::bytes.u32 [%r1], %r2, [%r3];",
+            "st.async.shared::cluster.mbarrier::complete_tx::bytes.u32",
+        ),
         (
             "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%r1], [%d1, {%r2, %r2}], [%r3], %h1;",
             "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster",
@@ -454,7 +460,10 @@ fn what_is_not_read_is_named_with_its_place() {
             "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%r1}, {%r1}, {%r1}, {%r1};",
             "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32",
         ),
-        ("mov.u32 %r1, %is_explicit_cluster.x;", "%is_explicit_cluster.x"),
+        (
+            "mov.u32 %r1, %is_explicit_cluster.x;",
+            "%is_explicit_cluster.x",
+        ),
         ("call.uni f;", "call.uni"),
         (".param .b32 x;", ".param"),
         (

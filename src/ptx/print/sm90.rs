@@ -3,7 +3,9 @@
 use super::modifiers::{flag, space};
 use super::operands::Names;
 use crate::ptx::ScalarType::{B32, B64, F16, Pred, S32, U32};
-use crate::ptx::{ArriveKind, Op, Operand, RegisterId, Sm90, Space, TensorPlace, WgmmaA, WgmmaType};
+use crate::ptx::{
+    ArriveKind, Op, Operand, RegisterId, Sm90, Space, TensorPlace, WgmmaA, WgmmaType,
+};
 
 type Text = (String, Vec<String>);
 
@@ -51,7 +53,11 @@ impl Names<'_> {
             } => (
                 format!(
                     "mbarrier.{}.relaxed.cta.shared.b64",
-                    if *complete { "complete_tx" } else { "expect_tx" }
+                    if *complete {
+                        "complete_tx"
+                    } else {
+                        "expect_tx"
+                    }
                 ),
                 vec![self.address(*address), self.operand(*bytes, U32)],
             ),
@@ -61,11 +67,7 @@ impl Names<'_> {
                     ArriveKind::ExpectTx(bytes) => (".expect_tx", Some(bytes)),
                     ArriveKind::NoComplete(count) => (".noComplete", Some(count)),
                 };
-                let mut operands = Vec::new();
-                if !arrive.remote {
-                    operands.push(self.sink(arrive.state));
-                }
-                operands.push(self.address(arrive.address));
+                let mut operands = vec![self.sink(arrive.state), self.address(arrive.address)];
                 operands.extend(operand.map(|operand| self.operand(operand, U32)));
                 let text = format!(
                     "mbarrier.arrive{}{kind}{}.shared{}.b64",
@@ -85,7 +87,11 @@ impl Names<'_> {
                 operands.extend(wait.hint.map(|hint| self.operand(hint, U32)));
                 let text = format!(
                     "mbarrier.{}{}{}.shared.b64",
-                    if wait.blocking { "try_wait" } else { "test_wait" },
+                    if wait.blocking {
+                        "try_wait"
+                    } else {
+                        "test_wait"
+                    },
                     flag(wait.parity, ".parity"),
                     wait.order.text("acquire")
                 );
@@ -125,7 +131,9 @@ impl Names<'_> {
                 };
                 (format!("fence.proxy.async{space}"), Vec::new())
             }
-            Sm90::FenceMbarrierInit => ("fence.mbarrier_init.release.cluster".to_owned(), Vec::new()),
+            Sm90::FenceMbarrierInit => {
+                ("fence.mbarrier_init.release.cluster".to_owned(), Vec::new())
+            }
             Sm90::PrefetchTensorMap { space: of, address } => (
                 format!("prefetch{}.tensormap", space(*of)),
                 vec![self.address(*address)],
@@ -249,10 +257,7 @@ impl Names<'_> {
             }
             Sm90::BulkPrefetch { s, bytes, policy } => (
                 format!("cp.async.bulk.prefetch.L2.global{}", hint(policy)),
-                self.hinted(
-                    vec![self.address(*s), self.operand(*bytes, U32)],
-                    *policy,
-                ),
+                self.hinted(vec![self.address(*s), self.operand(*bytes, U32)], *policy),
             ),
             Sm90::TensorLoad {
                 d,
@@ -296,7 +301,10 @@ impl Names<'_> {
                 ),
                 self.hinted(vec![self.tensor_place(place)], *policy),
             ),
-            _ => (Op::Sm90(Box::new(op.clone())).opcode().to_string(), Vec::new()),
+            _ => (
+                Op::Sm90(Box::new(op.clone())).opcode().to_string(),
+                Vec::new(),
+            ),
         }
     }
 

@@ -438,7 +438,8 @@ impl AsyncProxy {
 
 impl Observer for AsyncProxy {
     fn access(&mut self, step: &Step<'_>, access: &Access<'_>, _: &View<'_>) {
-        if self.idle || access.space != Space::Shared || matches!(step.instruction.op, Op::Sm90(_)) {
+        if self.idle || access.space != Space::Shared || matches!(step.instruction.op, Op::Sm90(_))
+        {
             return;
         }
         let at = u32::try_from(step.at).unwrap_or(u32::MAX);
@@ -461,7 +462,10 @@ impl Observer for AsyncProxy {
                 }
                 if access.kind == AccessKind::Read {
                     let reads = &mut self.granules[granule].reads;
-                    match reads.iter_mut().find(|read| read.thread / 32 == thread / 32) {
+                    match reads
+                        .iter_mut()
+                        .find(|read| read.thread / 32 == thread / 32)
+                    {
                         Some(read) => *read = epoch,
                         None => reads.push(epoch),
                     }
@@ -485,7 +489,10 @@ impl Observer for AsyncProxy {
         }
         let mut all = Passed::default();
         for participant in completion.participants {
-            all.join(&self.fenced[participant.warp], &self.known[participant.warp]);
+            all.join(
+                &self.fenced[participant.warp],
+                &self.known[participant.warp],
+            );
         }
         for participant in completion.participants {
             self.dirty[participant.warp] = 0;
@@ -513,7 +520,7 @@ impl Observer for AsyncProxy {
                 let passed = self.passed.entry(*mbarrier).or_default();
                 passed[0].join(&self.fenced[*warp], &self.known[*warp]);
             }
-            AsyncEvent::Phase { mbarrier, .. } => {
+            AsyncEvent::Phase { mbarrier } => {
                 let [running, complete] = self.passed.entry(*mbarrier).or_default();
                 complete.join(&running.fenced, &running.known);
             }

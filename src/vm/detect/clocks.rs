@@ -60,7 +60,7 @@ impl Clocks {
                 join(running, &self.now[*warp]);
                 self.advance(*warp);
             }
-            AsyncEvent::Phase { mbarrier, .. } => {
+            AsyncEvent::Phase { mbarrier } => {
                 let (running, complete) = self.mbarriers.entry(*mbarrier).or_insert_with(fresh);
                 join(complete, running);
             }

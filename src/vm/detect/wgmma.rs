@@ -23,23 +23,27 @@ const IN_FLIGHT: Code = Code("wgmma-accumulator-in-flight");
 const OPERAND: Code = Code("wgmma-register-overwritten");
 const FENCE: Code = Code("wgmma-fence-missing");
 
-/// Instruction that has not been waited for; `u32::MAX` for none.
+/// No instruction.
 const NONE: u32 = u32::MAX;
+
+/// A `wgmma` that has not been waited for: its number in its warp, and its instruction.
+type Pending = Option<(u32, u32)>;
 
 /// Registers of one warp.
 #[derive(Clone, Debug)]
 struct Registers {
     /// The `wgmma` that has a register as accumulator, and as operand.
-    accumulates: Vec<u32>,
-    reads: Vec<u32>,
+    accumulates: Vec<Pending>,
+    reads: Vec<Pending>,
     /// Ordinary instruction that wrote it since the last fence.
     written: Vec<u32>,
     /// Written since the last fence.
     fresh: Vec<RegisterId>,
     fenced: bool,
-    /// Registers of each committed group, oldest first, and of the open one.
-    groups: Vec<Vec<RegisterId>>,
-    open: Vec<RegisterId>,
+    issued: u32,
+    /// Registers of each committed group, oldest first, and of the open one, with the numbers of their `wgmma`s.
+    groups: Vec<Vec<(RegisterId, u32)>>,
+    open: Vec<(RegisterId, u32)>,
 }
 
 /// The detector.
@@ -61,11 +65,12 @@ impl WgmmaRegisters {
         );
         let count = if idle { 0 } else { program.slots.count() };
         let warp = Registers {
-            accumulates: vec![NONE; count],
-            reads: vec![NONE; count],
+            accumulates: vec![None; count],
+            reads: vec![None; count],
             written: vec![NONE; count],
             fresh: Vec::new(),
             fenced: false,
+            issued: 0,
             groups: Vec::new(),
             open: Vec::new(),
         };
@@ -117,12 +122,11 @@ impl WgmmaRegisters {
         let warp = &self.warps[step.warp];
         let busy = |register: &RegisterId| warp.accumulates[index(register.0)];
         let (reads, writes) = &self.uses[at];
-        let touched = reads.iter().chain(writes).map(busy).find(|&by| by != NONE);
+        let touched = reads.iter().chain(writes).find_map(busy);
         let overwritten = writes
             .iter()
-            .map(|register| warp.reads[index(register.0)])
-            .find(|&by| by != NONE);
-        if let Some(by) = touched {
+            .find_map(|register| warp.reads[index(register.0)]);
+        if let Some((_, by)) = touched {
             self.report(
                 IN_FLIGHT,
                 step,
@@ -132,7 +136,7 @@ impl WgmmaRegisters {
                 "wgmma.commit_group, then wgmma.wait_group for its group, before the accumulators are touched",
             );
         }
-        if let Some(by) = overwritten {
+        if let Some((_, by)) = overwritten {
             self.report(
                 OPERAND,
                 step,
@@ -159,13 +163,12 @@ impl WgmmaRegisters {
         };
         let warp = &self.warps[step.warp];
         let first = !warp.fenced;
-        let fresh = op
-            .d
-            .iter()
-            .filter(|_| accumulates)
-            .chain(operands)
-            .map(|register| warp.written[index(register.0)])
-            .find(|&at| at != NONE);
+        let fresh =
+            op.d.iter()
+                .filter(|_| accumulates)
+                .chain(operands)
+                .map(|register| warp.written[index(register.0)])
+                .find(|&at| at != NONE);
         if first || fresh.is_some() {
             let message = if first {
                 "the first wgmma of a warp has no wgmma.fence before it"
@@ -183,13 +186,16 @@ impl WgmmaRegisters {
         }
         let warp = &mut self.warps[step.warp];
         let at = u32::try_from(step.at).unwrap_or(0);
+        let number = warp.issued;
+        warp.issued += 1;
         for register in &op.d {
-            warp.accumulates[index(register.0)] = at;
+            warp.accumulates[index(register.0)] = Some((number, at));
         }
         for register in operands {
-            warp.reads[index(register.0)] = at;
+            warp.reads[index(register.0)] = Some((number, at));
         }
-        warp.open.extend(op.d.iter().chain(operands));
+        let all = op.d.iter().chain(operands);
+        warp.open.extend(all.map(|register| (*register, number)));
     }
 }
 
@@ -238,14 +244,11 @@ impl Observer for WgmmaRegisters {
             AsyncEvent::WgmmaWait { warp, groups } => {
                 let warp = &mut self.warps[*warp];
                 let due = warp.groups.len().saturating_sub(index(*groups));
-                for register in warp.groups.drain(..due).flatten() {
-                    warp.accumulates[index(register.0)] = NONE;
-                    warp.reads[index(register.0)] = NONE;
-                }
-                // A register that a later group uses is still busy; its instruction is that of the group, near enough.
-                let later: Vec<RegisterId> = warp.groups.iter().flatten().copied().collect();
-                for register in later {
-                    warp.accumulates[index(register.0)] = warp.accumulates[index(register.0)].min(NONE);
+                for (register, number) in warp.groups.drain(..due).flatten() {
+                    // A later group may use the register too.
+                    for all in [&mut warp.accumulates, &mut warp.reads] {
+                        all[index(register.0)].take_if(|(latest, _)| *latest == number);
+                    }
                 }
             }
             AsyncEvent::Mbarrier { .. }

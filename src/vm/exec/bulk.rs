@@ -19,9 +19,7 @@ use super::program::thread_of;
 use super::warp::Warp;
 use super::{Halt, Lanes, Misuse, lanes_of};
 use crate::convert::{index, low_u32};
-use crate::ptx::{
-    Address, AtomicOp, BulkReduction, Operand, ScalarType, Sm90, Space, TensorPlace,
-};
+use crate::ptx::{Address, AtomicOp, BulkReduction, Operand, ScalarType, Sm90, Space, TensorPlace};
 
 /// A load that has not landed.
 #[derive(Clone, Debug)]
@@ -76,12 +74,7 @@ fn operation(reduction: BulkReduction) -> AtomicOp {
 }
 
 impl Machine<'_> {
-    pub(super) fn bulk(
-        &mut self,
-        warp: &mut Warp,
-        site: &Site<'_>,
-        op: &Sm90,
-    ) -> Result<(), Halt> {
+    pub(super) fn bulk(&mut self, warp: &mut Warp, site: &Site<'_>, op: &Sm90) -> Result<(), Halt> {
         match op {
             Sm90::BulkLoad {
                 d,
@@ -122,10 +115,7 @@ impl Machine<'_> {
                 Ok(())
             }
             Sm90::TensorLoad {
-                d,
-                place,
-                mbarrier,
-                ..
+                d, place, mbarrier, ..
             } => {
                 let to = self.shared_addresses(warp, d);
                 let mbarriers = self.shared_addresses(warp, mbarrier);
@@ -150,14 +140,19 @@ impl Machine<'_> {
                     self.shared_box(warp, site, lane, from[lane], (count, 128), AccessKind::Read)?;
                     let mut runs = map.runs(&coordinates[lane], low_u32(from[lane]));
                     runs.retain(|run| run.global.is_some());
-                    let reduce = reduce.map(|reduction| (operation(reduction), map.element.scalar()));
+                    let reduce =
+                        reduce.map(|reduction| (operation(reduction), map.element.scalar()));
                     self.store_issue(warp, site, lane, runs, reduce)?;
                 }
                 Ok(())
             }
             Sm90::BulkCommit => {
                 for lane in lanes_of(site.mask) {
-                    let groups = self.sm90.groups.entry(thread_of(warp.index, lane)).or_default();
+                    let groups = self
+                        .sm90
+                        .groups
+                        .entry(thread_of(warp.index, lane))
+                        .or_default();
                     let group = std::mem::take(&mut groups.open);
                     groups.committed.push(group);
                 }
@@ -330,7 +325,7 @@ impl Machine<'_> {
         runs: Vec<Run>,
         bytes: u32,
         mbarrier: u64,
-        ) -> Result<(), Halt> {
+    ) -> Result<(), Halt> {
         self.shared_box(warp, site, lane, mbarrier, (8, 8), AccessKind::Atomic)?;
         let mbarrier = self.live(warp, site, lane, mbarrier)?;
         self.global_runs(warp, site, lane, &runs, AccessKind::Read)?;

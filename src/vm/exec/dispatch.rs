@@ -297,10 +297,9 @@ impl Machine<'_> {
             R::NclusteridY => same(launch.grid[1]),
             R::NclusteridZ => same(launch.grid[2]),
             R::ClusterCtaidX | R::ClusterCtaidY | R::ClusterCtaidZ | R::ClusterCtarank => same(0),
-            R::ClusterNctaidX
-            | R::ClusterNctaidY
-            | R::ClusterNctaidZ
-            | R::ClusterNctarank => same(1),
+            R::ClusterNctaidX | R::ClusterNctaidY | R::ClusterNctaidZ | R::ClusterNctarank => {
+                same(1)
+            }
             R::TotalSmemSize => [u64::try_from(self.shared.len()).expect("at most 227 KiB"); 32],
         }
     }

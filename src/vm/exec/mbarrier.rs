@@ -265,12 +265,8 @@ impl Machine<'_> {
         if mbarrier.pending == 0 && mbarrier.transactions == 0 {
             mbarrier.complete += 1;
             mbarrier.pending = mbarrier.expected;
-            let complete = mbarrier.complete;
             self.sm90.progress();
-            self.tell(&AsyncEvent::Phase {
-                mbarrier: key,
-                complete,
-            });
+            self.tell(&AsyncEvent::Phase { mbarrier: key });
         }
     }
 

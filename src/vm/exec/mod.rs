@@ -22,9 +22,10 @@ mod wgmma;
 
 pub(crate) use control::shuffle_source;
 pub(crate) use cta::{CtaResult, run_cta};
-pub(crate) use program::{Class, Program};
 pub(crate) use mbarrier::Misuse;
+pub(crate) use program::{Class, Program};
 pub(crate) use registers::{Registers, Slot, Slots, lanes, lanes_of};
+pub(crate) use wgmma::place as wgmma_place;
 
 use super::memory::Reason;
 use crate::ptx::Space;

@@ -108,9 +108,9 @@ pub(super) fn class(op: &Sm90) -> Class {
         | Sm90::TensorStore { .. }
         | Sm90::BulkCommit
         | Sm90::BulkWait { .. } => Class::AsyncCopy,
-        Sm90::BulkPrefetch { .. } | Sm90::TensorPrefetch { .. } | Sm90::PrefetchTensorMap { .. } => {
-            Class::Memory
-        }
+        Sm90::BulkPrefetch { .. }
+        | Sm90::TensorPrefetch { .. }
+        | Sm90::PrefetchTensorMap { .. } => Class::Memory,
         Sm90::Wgmma(_) => Class::Mma,
         Sm90::Elect { .. } | Sm90::Mapa { .. } => Class::Warp,
     }

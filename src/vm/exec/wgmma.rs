@@ -132,12 +132,28 @@ impl Machine<'_> {
                 // This warp's quarter of the 64 rows.
                 let first = 16 * (u32::try_from(warp.index).expect("at most 32 warps") % 4);
                 let (ty, transposed) = (op.a_type, op.transpose_a);
-                self.lines(warp, site, descriptor, (first, 16), ty, transposed, &mut a_chunks)?
+                self.lines(
+                    warp,
+                    site,
+                    descriptor,
+                    (first, 16),
+                    ty,
+                    transposed,
+                    &mut a_chunks,
+                )?
             }
         };
         let descriptor = self.descriptor(warp, site, op.b)?;
         let (ty, transposed) = (op.b_type, op.transpose_b);
-        let b = self.lines(warp, site, descriptor, (0, op.n), ty, transposed, &mut b_chunks)?;
+        let b = self.lines(
+            warp,
+            site,
+            descriptor,
+            (0, op.n),
+            ty,
+            transposed,
+            &mut b_chunks,
+        )?;
         let step = warp.step(site.at, site.instruction, site.path, site.mask);
         self.tell(&AsyncEvent::Wgmma {
             step: &step,
@@ -292,9 +308,7 @@ impl Machine<'_> {
         found.ok_or_else(|| Halt::Fault {
             at: site.at,
             space: Space::Shared,
-            reason: Reason::OutsideSpace(
-                u64::try_from(self.shared.len()).expect("host memory"),
-            ),
+            reason: Reason::OutsideSpace(u64::try_from(self.shared.len()).expect("host memory")),
             thread: thread_of(warp.index, 0),
             address: u64::from(address),
             bytes: 16,
@@ -366,7 +380,10 @@ mod tests {
         assert_eq!(descriptor(Swizzle::B128).k_major(9, 1), 1024 + 128);
         assert_eq!(descriptor(Swizzle::B64).k_major(9, 1), 1024 + 64 + 16);
         assert_eq!(descriptor(Swizzle::None).k_major(9, 1), 1024 + 16 + 4096);
-        assert_eq!(descriptor(Swizzle::B128).transposed(8, 9), 4096 + 1024 + 128 + 16);
+        assert_eq!(
+            descriptor(Swizzle::B128).transposed(8, 9),
+            4096 + 1024 + 128 + 16
+        );
         assert_eq!(descriptor(Swizzle::None).transposed(1, 9), 4096 + 16 + 1024);
     }
 

@@ -63,7 +63,8 @@ pub(crate) fn wgmma(
         k,
     };
     let how = alignment(Target::Sm90, tile);
-    let rows: Vec<Option<[Element; DEPTH]>> = a.iter().map(|row| decode_row(operand, row)).collect();
+    let rows: Vec<Option<[Element; DEPTH]>> =
+        a.iter().map(|row| decode_row(operand, row)).collect();
     for (group, columns) in b.chunks(COLUMNS).enumerate() {
         let first = group * COLUMNS;
         let wide = (accumulator == Accumulator::F32)
@@ -313,7 +314,14 @@ mod tests {
         (a[0], b[0]) = (0x38, 0x38);
         (a[1], b[1]) = (0x01, 0x18);
         let run = |a: &_, b: &_, c: f32| {
-            f32::from_bits(bytes_block(ByteFloat::E4m3, ByteFloat::E4m3, Accumulator::F32, a, b, c.to_bits()))
+            f32::from_bits(bytes_block(
+                ByteFloat::E4m3,
+                ByteFloat::E4m3,
+                Accumulator::F32,
+                a,
+                b,
+                c.to_bits(),
+            ))
         };
         assert_eq!(run(&a, &b, 0.0), 1.0 + 2.0_f32.powi(-13));
         b[1] = 0x10;

@@ -9,8 +9,8 @@
 /// Source     own
 ///
 /// DEFECT 1: expects too few bytes. 2: waits for the wrong parity of full. 3: no wait for empty. 4: no wgmma wait before
-/// the result is stored. 5: no wgmma fence. 6: one consumer thread too few in the count of empty. 7: setmaxnreg beyond
-/// the pool. 8: mbarriers made by a thread and used with no barrier between. 9: the stage is freed before the wgmma wait.
+/// the result is stored. 5: no wgmma fence. 6: one consumer warp too few in the count of empty. 7: mbarriers made by a
+/// thread and used with no barrier between. 8: the stage is freed before the wgmma wait. 9: empty counts the producer.
 #include "hopper.cuh"
 
 #ifndef DEFECT
@@ -32,11 +32,11 @@ extern "C" __global__ void __launch_bounds__(256, 1)
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < kStages; ++stage) {
       mbarrier_init(full + 8 * stage, 1);
-      mbarrier_init(empty + 8 * stage, DEFECT == 6 ? 127 : 128);
+      mbarrier_init(empty + 8 * stage, DEFECT == 6 ? 96 : DEFECT == 9 ? 129 : 128);
     }
     mbarrier_init_fence();
   }
-#if DEFECT != 8
+#if DEFECT != 7
   __syncthreads();  // mbarriers made above, used below
 #endif
   if (warpgroup == 0) {
@@ -56,10 +56,7 @@ extern "C" __global__ void __launch_bounds__(256, 1)
       }
     }
   } else {
-    registers_up<DEFECT == 7 ? 256 : 240>();
-#if DEFECT == 7
-    registers_up<256>();
-#endif
+    registers_up<240>();
     float d[32];
     for (float& element : d) {
       element = 0.0f;
@@ -78,13 +75,13 @@ extern "C" __global__ void __launch_bounds__(256, 1)
         wgmma_shared(d, a + 2 * step, b + 2 * step, 1);
       }
       wgmma_commit();
-#if DEFECT == 9
+#if DEFECT == 8
       mbarrier_arrive(empty + 8 * stage);
 #endif
 #if DEFECT != 4
       wgmma_wait<0>();
 #endif
-#if DEFECT != 9
+#if DEFECT != 8
       mbarrier_arrive(empty + 8 * stage);
 #endif
     }
