@@ -87,11 +87,9 @@ impl<'m> Context<'m> {
             | SpecialRegister::DynamicSmemSize
             | SpecialRegister::TotalSmemSize => Value::unknown(false),
             #[rustfmt::skip]
-            SpecialRegister::ClusteridX | SpecialRegister::ClusteridY | SpecialRegister::ClusteridZ
-            | SpecialRegister::NclusteridX | SpecialRegister::NclusteridY | SpecialRegister::NclusteridZ
-            | SpecialRegister::ClusterCtaidX | SpecialRegister::ClusterCtaidY | SpecialRegister::ClusterCtaidZ
-            | SpecialRegister::ClusterNctaidX | SpecialRegister::ClusterNctaidY | SpecialRegister::ClusterNctaidZ
-            | SpecialRegister::ClusterCtarank | SpecialRegister::ClusterNctarank => Value::unknown(false),
+            SpecialRegister::ClusteridX | SpecialRegister::ClusteridY | SpecialRegister::ClusteridZ | SpecialRegister::NclusteridX | SpecialRegister::NclusteridY
+            | SpecialRegister::NclusteridZ | SpecialRegister::ClusterCtaidX | SpecialRegister::ClusterCtaidY | SpecialRegister::ClusterCtaidZ | SpecialRegister::ClusterNctaidX
+            | SpecialRegister::ClusterNctaidY | SpecialRegister::ClusterNctaidZ | SpecialRegister::ClusterCtarank | SpecialRegister::ClusterNctarank => Value::unknown(false),
             SpecialRegister::Warpid
             | SpecialRegister::Smid
             | SpecialRegister::LanemaskEq

@@ -324,8 +324,8 @@ impl TensorMap {
         for row in 0..rows {
             let mut rest = row;
             let mut start = Some(self.address);
-            for dimension in 1..self.sizes.len() {
-                let at = i64::from(coordinates[dimension])
+            for (dimension, &coordinate) in coordinates.iter().enumerate().skip(1) {
+                let at = i64::from(coordinate)
                     + i64::from(rest % self.count(dimension) * self.step(dimension));
                 rest /= self.count(dimension);
                 start = match (start, u64::try_from(at)) {

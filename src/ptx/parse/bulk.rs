@@ -43,7 +43,7 @@ fn rank(m: &mut Modifiers<'_>) -> Result<usize, Error> {
 }
 
 impl Body<'_, '_> {
-    /// After `cp`: the asynchronous family; `None` for the `cp.async` of sm_80.
+    /// After `cp`: the asynchronous family; `None` for the `cp.async` of `sm_80`.
     pub(super) fn bulk(&mut self, m: &mut Modifiers<'_>) -> Result<Option<Op>, Error> {
         if m.flag("reduce") {
             m.need_flag("async")?;

@@ -104,7 +104,7 @@ impl Body<'_, '_> {
         let order = order(m, "release")?;
         let remote = shared_window(m);
         m.ty(&[B64])?;
-        m.check(!(expects && no_complete) && !(no_complete && remote))?;
+        m.check(!no_complete || !(expects || remote))?;
         m.finish()?;
         let state = self.destination_or_sink(Width::Exactly(64))?;
         self.comma()?;

@@ -313,10 +313,6 @@ impl Machine<'_> {
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the two callers have just worked all of it out"
-    )]
     fn load_issue(
         &mut self,
         warp: &Warp,
@@ -330,12 +326,17 @@ impl Machine<'_> {
         let mbarrier = self.live(warp, site, lane, mbarrier)?;
         self.global_runs(warp, site, lane, &runs, AccessKind::Read)?;
         let id = self.announce(warp, site, lane, true, &runs);
-        self.sm90.loads.push(PendingLoad {
+        let load = PendingLoad {
             id,
             mbarrier,
             bytes,
             runs,
-        });
+        };
+        if self.explored(4) == Some(0) {
+            self.land_load(&load);
+        } else {
+            self.sm90.loads.push(load);
+        }
         Ok(())
     }
 
@@ -389,12 +390,31 @@ impl Machine<'_> {
         id
     }
 
-    /// Lands the oldest load; false if there is none.
-    pub(super) fn land_next(&mut self) -> Result<bool, Halt> {
-        if self.sm90.loads.is_empty() {
-            return Ok(false);
+    /// A number below `count` that the seed chooses; `None` where nothing is explored.
+    fn explored(&mut self, count: usize) -> Option<usize> {
+        if self.program.seed == 0 {
+            return None;
         }
-        let load = self.sm90.loads.remove(0);
+        let [x, y, z] = self.cta.map(u64::from);
+        self.sm90.choices += 1;
+        let state = self.program.seed ^ x << 40 ^ y << 20 ^ z ^ self.sm90.choices << 32;
+        let count = u64::try_from(count).expect("a length");
+        usize::try_from(super::super::grid::mix(state) % count).ok()
+    }
+
+    /// Lands the oldest load, or the one that the seed chooses; false if there is none.
+    pub(super) fn land_next(&mut self) -> bool {
+        let count = self.sm90.loads.len();
+        if count == 0 {
+            return false;
+        }
+        let which = self.explored(count).unwrap_or(0);
+        let load = self.sm90.loads.remove(which);
+        self.land_load(&load);
+        true
+    }
+
+    fn land_load(&mut self, load: &PendingLoad) {
         for run in &load.runs {
             let (at, bytes) = (index(run.shared), index(run.bytes));
             let to = &mut self.shared[at..at + bytes];
@@ -414,7 +434,6 @@ impl Machine<'_> {
             phase: phase.unwrap_or(u64::MAX),
         });
         self.settle_bytes(load.mbarrier);
-        Ok(true)
     }
 
     /// Executes the stores of all but the newest `keep` groups of a thread.

@@ -141,7 +141,7 @@ impl Machine<'_> {
             }
             // A barrier that opened made paths ready again.
             let ready = warps.iter().any(Warp::is_ready);
-            if self.stands_still(warps, self.executed == before, ready)? {
+            if self.stands_still(warps, self.executed == before, ready) {
                 return Err(self.deadlock(warps));
             }
         }

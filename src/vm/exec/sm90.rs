@@ -1,7 +1,7 @@
 //! The asynchronous family: its state in a CTA, where each instruction goes, and when asynchronous work is done.
 //!
 //! Bulk loads land late: when no warp can go on, or while one polls. PTX allows any moment from the issue on; the last
-//! one shows a read that comes too early. Bulk stores read their source when their thread waits for them. A `try_wait`
+//! one shows a read that comes too early. With a seed some land at their issue, the others late and in any order. Bulk stores read their source when their thread waits for them. A `try_wait`
 //! parks its lanes until an mbarrier changes; when nothing else can happen it times out, as PTX lets it, and a kernel
 //! that then still makes no progress is in a deadlock.
 
@@ -31,6 +31,8 @@ pub(super) struct State {
     pub(super) groups: BTreeMap<u32, BulkGroups>,
     /// Bulk copies so far.
     pub(super) copies: u32,
+    /// Choices of the seed so far.
+    pub(super) choices: u64,
     /// Lanes of each warp whose `try_wait` gives up.
     pub(super) timed_out: Vec<u32>,
     /// Registers of each warp's threads as `setmaxnreg` has set them.
@@ -51,6 +53,7 @@ impl State {
             loads: Vec::new(),
             groups: BTreeMap::new(),
             copies: 0,
+            choices: 0,
             timed_out: vec![0; warps],
             registers: vec![None; warps],
             changed: false,
@@ -301,23 +304,18 @@ impl Machine<'_> {
     }
 
     /// After a round of turns: lets asynchronous work go on where the warps cannot. True for a deadlock.
-    pub(super) fn stands_still(
-        &mut self,
-        warps: &mut [Warp],
-        idle: bool,
-        ready: bool,
-    ) -> Result<bool, Halt> {
+    pub(super) fn stands_still(&mut self, warps: &mut [Warp], idle: bool, ready: bool) -> bool {
         let polled = std::mem::take(&mut self.sm90.polled);
         if ready && !polled {
-            return Ok(false);
+            return false;
         }
-        if self.land_next()? {
+        if self.land_next() {
             self.wake(warps);
-            return Ok(false);
+            return false;
         }
         if ready {
             self.sm90.polls += 1;
-            return Ok(self.sm90.polls > POLLS);
+            return self.sm90.polls > POLLS;
         }
         if self.sm90.timeouts < TIMEOUTS {
             let mut parked = false;
@@ -332,9 +330,9 @@ impl Machine<'_> {
             }
             if parked {
                 self.sm90.timeouts += 1;
-                return Ok(false);
+                return false;
             }
         }
-        Ok(idle || self.sm90.timeouts >= TIMEOUTS)
+        idle || self.sm90.timeouts >= TIMEOUTS
     }
 }

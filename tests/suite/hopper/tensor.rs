@@ -99,7 +99,7 @@ fn check(map: &TensorMap, coordinates: &[i32]) {
             Swizzle::B64 => row & 3,
             Swizzle::B128 => row,
         };
-        let place = linear ^ chunk * 16;
+        let place = linear ^ (chunk * 16);
         if let Some(at) = source_at {
             shared[place..place + size].copy_from_slice(&source[at..at + size]);
             copied[at..at + size].copy_from_slice(&source[at..at + size]);

@@ -28,7 +28,7 @@ fn bits(ty: &str, x: f32) -> Vec<u8> {
     let small = |one: u8, two: u8| {
         vec![
             u8::from(x < 0.0) << 7
-                | if x.abs() == 2.0 {
+                | if x.abs() > 1.5 {
                     two
                 } else if x == 0.0 {
                     0
@@ -56,6 +56,9 @@ fn size(ty: &str) -> usize {
     }
 }
 
+/// Offset of an element by row and depth.
+type Place = Box<dyn Fn(usize, usize) -> usize>;
+
 /// Image of an operand of `rows` rows and 32 bytes of depth, and its descriptor without the address. `at(row, k)`.
 fn image(
     ty: &str,
@@ -65,36 +68,34 @@ fn image(
     at: &dyn Fn(usize, usize) -> f32,
 ) -> (Vec<u8>, u64) {
     let depth = 32 / size(ty);
-    let swizzle = |linear: usize| linear ^ (linear / 128 % (span / 16)) * 16;
-    let (leading, stride, place): (usize, usize, Box<dyn Fn(usize, usize) -> usize>) =
-        if !transposed {
-            let (leading, stride) = (rows * 16, if span == 16 { 128 } else { 8 * span });
-            let place = move |row: usize, k: usize| {
-                let byte = k * size(ty);
-                let inside = if span == 16 {
-                    byte % 16 + byte / 16 * leading
-                } else {
-                    byte
-                };
-                swizzle(row / 8 * stride + row % 8 * span + inside)
+    let element_bytes = size(ty);
+    let swizzle = move |linear: usize| linear ^ ((linear / 128 % (span / 16)) * 16);
+    let (leading, stride, place): (usize, usize, Place) = if !transposed {
+        let (leading, stride) = (rows * 16, if span == 16 { 128 } else { 8 * span });
+        let place = move |row: usize, k: usize| {
+            let byte = k * element_bytes;
+            let inside = if span == 16 {
+                byte % 16 + byte / 16 * leading
+            } else {
+                byte
             };
-            (leading, stride, Box::new(place))
-        } else if span == 16 {
-            // Eight rows and eight of k are 128 bytes; k first.
-            let (leading, stride) = (128, 256);
-            let place =
-                move |row: usize, k: usize| k / 8 * 128 + k % 8 * 16 + row / 8 * 256 + row % 8 * 2;
-            (leading, stride, Box::new(place))
-        } else {
-            let across = span / 2;
-            let (leading, stride) = (16 * span, 8 * span);
-            let place = move |row: usize, k: usize| {
-                swizzle(
-                    k / 8 * 8 * span + k % 8 * span + row / across * 16 * span + row % across * 2,
-                )
-            };
-            (leading, stride, Box::new(place))
+            swizzle(row / 8 * stride + row % 8 * span + inside)
         };
+        (leading, stride, Box::new(place))
+    } else if span == 16 {
+        // Eight rows and eight of k are 128 bytes; k first.
+        let (leading, stride) = (128, 256);
+        let place =
+            move |row: usize, k: usize| k / 8 * 128 + k % 8 * 16 + row / 8 * 256 + row % 8 * 2;
+        (leading, stride, Box::new(place))
+    } else {
+        let across = span / 2;
+        let (leading, stride) = (16 * span, 8 * span);
+        let place = move |row: usize, k: usize| {
+            swizzle(k / 8 * 8 * span + k % 8 * span + row / across * 16 * span + row % across * 2)
+        };
+        (leading, stride, Box::new(place))
+    };
     let mut image = Vec::new();
     for row in 0..rows {
         for k in 0..depth {
