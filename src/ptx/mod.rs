@@ -1,7 +1,7 @@
 //! PTX as data: text to program ([`parse`]), program to text ([`print()`]); `parse(print(m)) == m`.
 //!
 //! Source: NVIDIA, *Parallel Thread Execution ISA*, versions 7.0 to 9.0. What is read is the part that compilers emit
-//! for attention kernels on `sm_80`; anything else is reported as not supported, with its place.
+//! for attention kernels on `sm_80` and `sm_90a`; anything else is reported as not supported, with its place.
 
 mod error;
 mod instruction;

@@ -44,12 +44,12 @@ const PROXY: &str = "async proxy check, in the virtual machine";
 const PROXY_MISSES: &str = "global memory, fences and arrivals by fewer lanes than those that stored (both count for their \
      warp), and a missing proxy fence before the async proxy overwrites bytes";
 const WGMMA: &str = "wgmma register check, in the virtual machine";
-const WGMMA_MISSES: &str = "a read of an accumulator followed by a wgmma with no fence, and a warp that does not execute what \
-     the rest of its warpgroup does; the assembler repairs some of these by waiting, with a warning";
+const WGMMA_MISSES: &str = "a read of an accumulator followed by a wgmma with no fence, and warps that execute as many, but \
+     not the same wgmmas; the assembler repairs some of these by waiting, with a warning";
 
 /// Every code, in alphabetical order.
 #[rustfmt::skip]
-pub const ALL: [Explanation; 46] = [
+pub const ALL: [Explanation; 47] = [
     Explanation {
         code: "address-in-no-space", checker: MEMCHECK,
         meaning: "a generic address belongs to none of global, shared, local and parameter memory",
@@ -324,6 +324,12 @@ pub const ALL: [Explanation; 46] = [
         code: "wgmma-register-overwritten", checker: WGMMA,
         meaning: "a register that holds the A operand of a wgmma was written before its group had been waited for",
         cause: "the next fragments are built in the same registers; wait, or use others",
+        misses: WGMMA_MISSES,
+    },
+    Explanation {
+        code: "wgmma-warp-missing", checker: WGMMA,
+        meaning: "the four warps of a warpgroup executed different numbers of wgmma instructions",
+        cause: "a branch by warp around a wgmma, or a warpgroup that is not whole",
         misses: WGMMA_MISSES,
     },
 ];

@@ -1,13 +1,15 @@
-//! Registers of a `wgmma`: accumulators touched before the wait, operands overwritten, a missing `wgmma.fence`.
+//! Registers of a `wgmma`: accumulators touched before the wait, operands overwritten, a missing `wgmma.fence`; and warps
+//! of a warpgroup that do not all execute it.
 //!
 //! **Definition.** From the issue of a `wgmma.mma_async` until its warp has waited for its group, its accumulators may be
 //! neither read nor written and its A registers not written, but by other `wgmma`s. A register that an ordinary
-//! instruction has written needs a `wgmma.fence` before a `wgmma` uses it; so does the first `wgmma` of a warp.
+//! instruction has written needs a `wgmma.fence` before a `wgmma` uses it; so does the first `wgmma` of a warp. The four
+//! warps of a warpgroup execute as many `wgmma`s each.
 //!
 //! **Source.** PTX ISA 9.7.16.7 (`wgmma.fence`, `wgmma.wait_group`, and what is undefined without them).
 //!
-//! **Can miss.** An ordinary *read* of an accumulator followed by a `wgmma` on it without a fence; a warp of the warpgroup
-//! that does not execute what the other three do. `ptxas` repairs some of what is reported, by waiting at once and with a
+//! **Can miss.** An ordinary *read* of an accumulator followed by a `wgmma` on it without a fence; warps that execute as many
+//! `wgmma`s, but not the same ones. `ptxas` repairs some of what is reported, by waiting at once and with a
 //! warning: such a kernel is slow on a GPU, not wrong.
 
 use super::super::async_event::AsyncEvent;
@@ -22,6 +24,7 @@ use crate::ptx::{Op, RegisterId, Sm90, WgmmaA};
 const IN_FLIGHT: Code = Code("wgmma-accumulator-in-flight");
 const OPERAND: Code = Code("wgmma-register-overwritten");
 const FENCE: Code = Code("wgmma-fence-missing");
+const WARP: Code = Code("wgmma-warp-missing");
 
 /// No instruction.
 const NONE: u32 = u32::MAX;
@@ -41,6 +44,8 @@ struct Registers {
     fresh: Vec<RegisterId>,
     fenced: bool,
     issued: u32,
+    /// The latest one.
+    latest: usize,
     /// Registers of each committed group, oldest first, and of the open one, with the numbers of their `wgmma`s.
     groups: Vec<Vec<(RegisterId, u32)>>,
     open: Vec<(RegisterId, u32)>,
@@ -71,6 +76,7 @@ impl WgmmaRegisters {
             fresh: Vec::new(),
             fenced: false,
             issued: 0,
+            latest: 0,
             groups: Vec::new(),
             open: Vec::new(),
         };
@@ -188,6 +194,7 @@ impl WgmmaRegisters {
         let at = u32::try_from(step.at).unwrap_or(0);
         let number = warp.issued;
         warp.issued += 1;
+        warp.latest = step.at;
         for register in &op.d {
             warp.accumulates[index(register.0)] = Some((number, at));
         }
@@ -196,6 +203,34 @@ impl WgmmaRegisters {
         }
         let all = op.d.iter().chain(operands);
         warp.open.extend(all.map(|register| (*register, number)));
+    }
+}
+
+impl WgmmaRegisters {
+    /// At the end: have the warps of each warpgroup executed as many?
+    fn compare_warps(&mut self) {
+        let names = self.names;
+        for (group, warps) in self.warps.chunks(4).enumerate() {
+            let most = warps.iter().max_by_key(|warp| warp.issued);
+            let Some(most) = most.filter(|warp| warp.issued > 0) else {
+                continue;
+            };
+            let counts: Vec<u32> = warps.iter().map(|warp| warp.issued).collect();
+            if counts.len() == 4 && counts.iter().all(|&count| count == most.issued) {
+                continue;
+            }
+            self.ledger.report(WARP, most.latest, None, || {
+                let message = format!(
+                    "the warps of warpgroup {group} execute {counts:?} wgmma instructions; all four have to execute each"
+                );
+                let label = format!("the last one of a warp of {}", names.cta());
+                let places = vec![Where {
+                    at: most.latest,
+                    label,
+                }];
+                (message, places, "branch by warpgroup, never by warp, around a wgmma")
+            });
+        }
     }
 }
 
@@ -264,6 +299,7 @@ impl Observer for WgmmaRegisters {
     }
 
     fn finish(&mut self, harvest: &mut Harvest) {
+        self.compare_warps();
         harvest
             .findings
             .extend(std::mem::take(&mut self.ledger).into_findings());
