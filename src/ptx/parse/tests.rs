@@ -447,7 +447,6 @@ fn what_is_not_read_is_named_with_its_place() {
             "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%r1], [%d1, {%r2, %r2}], [%r3], %h1;",
             "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster",
         ),
-        ("cp.async.bulk.commit_group;", "cp.async.bulk.commit_group"),
         ("add.cc.u32 %r1, %r2, %r3;", "add.cc.u32"),
         ("add.pred %p1, %p1, %p1;", "add.pred"),
         ("mul.s32 %r1, %r2, %r3;", "mul.s32"),
