@@ -86,6 +86,10 @@ impl<'m> Context<'m> {
             | SpecialRegister::Nsmid
             | SpecialRegister::DynamicSmemSize
             | SpecialRegister::TotalSmemSize => Value::unknown(false),
+            #[rustfmt::skip]
+            SpecialRegister::ClusteridX | SpecialRegister::ClusteridY | SpecialRegister::ClusteridZ | SpecialRegister::NclusteridX | SpecialRegister::NclusteridY
+            | SpecialRegister::NclusteridZ | SpecialRegister::ClusterCtaidX | SpecialRegister::ClusterCtaidY | SpecialRegister::ClusterCtaidZ | SpecialRegister::ClusterNctaidX
+            | SpecialRegister::ClusterNctaidY | SpecialRegister::ClusterNctaidZ | SpecialRegister::ClusterCtarank | SpecialRegister::ClusterNctarank => Value::unknown(false),
             SpecialRegister::Warpid
             | SpecialRegister::Smid
             | SpecialRegister::LanemaskEq

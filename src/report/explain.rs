@@ -37,10 +37,19 @@ const COPY_WAIT_MISSES: &str = "copies that overwrite a tile which other threads
 const READER: &str = "reader of PTX";
 const READER_MISSES: &str = "whatever follows in the file: reading stops at the first error";
 const MACHINE: &str = "the virtual machine";
+const MBARRIER: &str = "mbarrier check, in the virtual machine";
+const MBARRIER_MISSES: &str = "a wait for the wrong parity that happens to succeed (the reads it lets through are found), a phase \
+     that completes twice between two looks of a waiting thread, and everything after the first fault";
+const PROXY: &str = "async proxy check, in the virtual machine";
+const PROXY_MISSES: &str = "global memory, fences and arrivals by fewer lanes than those that stored (both count for their \
+     warp), and a missing proxy fence before the async proxy overwrites bytes";
+const WGMMA: &str = "wgmma register check, in the virtual machine";
+const WGMMA_MISSES: &str = "a read of an accumulator followed by a wgmma with no fence, and warps that execute as many, but \
+     not the same wgmmas; the assembler repairs some of these by waiting, with a warning";
 
 /// Every code, in alphabetical order.
 #[rustfmt::skip]
-pub const ALL: [Explanation; 28] = [
+pub const ALL: [Explanation; 47] = [
     Explanation {
         code: "address-in-no-space", checker: MEMCHECK,
         meaning: "a generic address belongs to none of global, shared, local and parameter memory",
@@ -64,6 +73,30 @@ pub const ALL: [Explanation; 28] = [
         meaning: "a thread arrived twice at a barrier before it opened",
         cause: "a loop with different trip counts around a barrier, or two barriers that share a number",
         misses: BARRIERS_MISSES,
+    },
+    Explanation {
+        code: "bulk-copy-race", checker: PROXY,
+        meaning: "a bulk copy and another access wrote, or wrote and read, the same shared bytes with no order between",
+        cause: "a stage is refilled before its readers have handed it back, or written while the copy into it is in flight",
+        misses: PROXY_MISSES,
+    },
+    Explanation {
+        code: "bulk-copy-read-early", checker: PROXY,
+        meaning: "shared bytes were read before the mbarrier phase that completes their bulk copy had been waited for",
+        cause: "a wait with the wrong parity, on the wrong stage, or missing; an expected byte count that is smaller than what is copied",
+        misses: PROXY_MISSES,
+    },
+    Explanation {
+        code: "bulk-source-overwritten", checker: PROXY,
+        meaning: "shared bytes were written while a bulk store might still read them",
+        cause: "no `cp.async.bulk.wait_group.read` by the storing thread, or no barrier after it, before the tile is used again",
+        misses: PROXY_MISSES,
+    },
+    Explanation {
+        code: "bulk-store-unwaited", checker: PROXY,
+        meaning: "the CTA ended while a bulk store might still read its shared memory",
+        cause: "a missing `cp.async.bulk.commit_group` and `wait_group.read 0` by the thread that stores",
+        misses: PROXY_MISSES,
     },
     Explanation {
         code: "copy-wait-barrier", checker: COPY_WAIT,
@@ -132,6 +165,54 @@ pub const ALL: [Explanation; 28] = [
         misses: BARRIERS_MISSES,
     },
     Explanation {
+        code: "invalid-tensor-map", checker: MBARRIER,
+        meaning: "a tensor copy was given 128 bytes that are no tensor map, or one of another number of dimensions",
+        cause: "a parameter at the wrong offset, a map passed by pointer instead of as `__grid_constant__`, or a map for another tensor",
+        misses: MBARRIER_MISSES,
+    },
+    Explanation {
+        code: "mbarrier-count", checker: MBARRIER,
+        meaning: "an mbarrier was made for 0 arrivals or more than 2^20 - 1",
+        cause: "a count computed from a number of threads that is 0",
+        misses: MBARRIER_MISSES,
+    },
+    Explanation {
+        code: "mbarrier-init-unordered", checker: MBARRIER,
+        meaning: "a thread used an mbarrier that another thread had made, with no barrier between",
+        cause: "a missing `__syncthreads()` (or cluster barrier) after `mbarrier.init`",
+        misses: MBARRIER_MISSES,
+    },
+    Explanation {
+        code: "mbarrier-initialised-twice", checker: MBARRIER,
+        meaning: "an mbarrier was made again while it lived",
+        cause: "`mbarrier.init` inside a loop, by more than one thread, or over an mbarrier that was not invalidated",
+        misses: MBARRIER_MISSES,
+    },
+    Explanation {
+        code: "mbarrier-not-initialised", checker: MBARRIER,
+        meaning: "an mbarrier operation addressed bytes where no mbarrier has been made",
+        cause: "a wrong offset, or a use that runs ahead of the thread that makes it",
+        misses: MBARRIER_MISSES,
+    },
+    Explanation {
+        code: "mbarrier-over-arrival", checker: MBARRIER,
+        meaning: "more threads arrived in a phase than it waits for",
+        cause: "a count of `mbarrier.init` that leaves out some arrivals (`arrive.expect_tx` is one), or a producer that does not wait for `empty` before it arms `full` again",
+        misses: MBARRIER_MISSES,
+    },
+    Explanation {
+        code: "mbarrier-overwritten", checker: MBARRIER,
+        meaning: "an ordinary store wrote into a live mbarrier",
+        cause: "a tile that is larger than its place, or shared memory used again without `mbarrier.inval`",
+        misses: MBARRIER_MISSES,
+    },
+    Explanation {
+        code: "mbarrier-transactions", checker: MBARRIER,
+        meaning: "a phase waits for more than 2^20 - 1 bytes",
+        cause: "an expectation that is repeated, or not in bytes",
+        misses: MBARRIER_MISSES,
+    },
+    Explanation {
         code: "misaligned-address", checker: MEMCHECK,
         meaning: "an address is no multiple of the size of the access",
         cause: "a vector load from a row whose length is no multiple of the vector",
@@ -156,6 +237,12 @@ pub const ALL: [Explanation; 28] = [
         misses: INITCHECK_MISSES,
     },
     Explanation {
+        code: "proxy-fence-missing", checker: PROXY,
+        meaning: "shared bytes that an ordinary store wrote were read by a bulk store or a wgmma with no `fence.proxy.async` between",
+        cause: "the writers have to execute `fence.proxy.async.shared::cta` before the barrier; a barrier alone orders only ordinary accesses",
+        misses: PROXY_MISSES,
+    },
+    Explanation {
         code: "ptx-syntax", checker: READER,
         meaning: "the text is not PTX",
         cause: "the message gives line and column, what was found and what is allowed there",
@@ -172,6 +259,12 @@ pub const ALL: [Explanation; 28] = [
         meaning: "the kernel wrote an input",
         cause: "an output pointer mixed up with an input pointer, or a wrong parameter offset in the manifest",
         misses: MEMCHECK_MISSES,
+    },
+    Explanation {
+        code: "register-pool", checker: MBARRIER,
+        meaning: "`setmaxnreg` went the wrong way, or asked for more registers than a multiprocessor has",
+        cause: "an `inc` in a warpgroup before the others have given registers back, or counts whose sum over all threads exceeds 65536",
+        misses: "what the kernel starts with, which only the assembler knows",
     },
     Explanation {
         code: "shared-race", checker: "racecheck, in the virtual machine",
@@ -208,6 +301,36 @@ pub const ALL: [Explanation; 28] = [
         meaning: "an instruction that this machine does not execute; this says nothing about the kernel",
         cause: "the message names it; tell us what you need",
         misses: "nothing: no verdict is given",
+    },
+    Explanation {
+        code: "wgmma-accumulator-in-flight", checker: WGMMA,
+        meaning: "an accumulator of a wgmma was read or written before its group had been waited for",
+        cause: "a missing `wgmma.wait_group`, or one whose number is too large",
+        misses: WGMMA_MISSES,
+    },
+    Explanation {
+        code: "wgmma-fence-missing", checker: WGMMA,
+        meaning: "a wgmma used registers written before, or was the first of its warp, with no `wgmma.fence`",
+        cause: "a `wgmma.fence.sync.aligned` belongs before the first wgmma of each batch",
+        misses: WGMMA_MISSES,
+    },
+    Explanation {
+        code: "wgmma-operand-overwritten", checker: PROXY,
+        meaning: "shared bytes were written while a wgmma might still read them",
+        cause: "the stage is handed back, or written, before `wgmma.wait_group` of the warps that read it; or fewer arrivals are counted than warps read",
+        misses: PROXY_MISSES,
+    },
+    Explanation {
+        code: "wgmma-register-overwritten", checker: WGMMA,
+        meaning: "a register that holds the A operand of a wgmma was written before its group had been waited for",
+        cause: "the next fragments are built in the same registers; wait, or use others",
+        misses: WGMMA_MISSES,
+    },
+    Explanation {
+        code: "wgmma-warp-missing", checker: WGMMA,
+        meaning: "the four warps of a warpgroup executed different numbers of wgmma instructions",
+        cause: "a branch by warp around a wgmma, or a warpgroup that is not whole",
+        misses: WGMMA_MISSES,
     },
 ];
 

@@ -10,6 +10,7 @@ mod cli;
 mod conformance;
 mod defects;
 mod encoder;
+mod hopper;
 mod isa;
 mod judge;
 mod laws;

@@ -91,6 +91,7 @@ fn is_followed(op: &Op) -> bool {
         | Op::Vote { .. }
         | Op::Redux { .. }
         | Op::ActiveMask { .. }
+        | Op::Sm90(_)
         | Op::BarrierSync { .. }
         | Op::BarrierArrive { .. }
         | Op::BarrierRed { .. }
