@@ -8,6 +8,7 @@ cores. Both compute the same problem, which is checked first; then they take tur
 PyTorch it says "skipped".
 """
 
+import json
 import pathlib
 import random
 import statistics
@@ -31,8 +32,6 @@ def cargo_example():
     command = ["cargo", "build", "--release", "--quiet", "-p", "flashproof-reference", "--example", "sdpa"]
     subprocess.run(command, cwd=ROOT, check=True)
     command = ["cargo", "metadata", "--no-deps", "--format-version", "1"]
-    import json
-
     target = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)["target_directory"]
     return pathlib.Path(target) / "release/examples/sdpa"
 
@@ -41,8 +40,10 @@ def main():
     torch.manual_seed(1)
     picks = random.Random(1)
     blocks = SEQLEN // BLOCK
-    kept = [[[picks.random() < DENSITY or row == column for column in range(blocks)] for row in range(blocks)]
-            for _ in range(HEADS)]
+    # Every row keeps a block: PyTorch gives NaN where it keeps none.
+    counts = [round(DENSITY * blocks * (row + 1)) - round(DENSITY * blocks * row) for row in range(blocks)]
+    chosen = [[picks.sample(range(blocks), count) for count in counts] for _ in range(HEADS)]
+    kept = [[[column in row for column in range(blocks)] for row in head] for head in chosen]
     # Numbers of float16, as a kernel would get them.
     q, k, v = (torch.randn(HEADS, SEQLEN, HEAD_DIM).half().float() for _ in range(3))
     pattern = torch.tensor(kept)

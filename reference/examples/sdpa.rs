@@ -1,6 +1,6 @@
 //! The Rust side of `benches/sdpa.py`: attention of inputs made elsewhere, once for each line on standard input.
 //!
-//! `sdpa FOLDER HEADS SEQLEN HEAD_DIM BLOCK` reads `q.bin`, `k.bin`, `v.bin` (f32, heads x seqlen x head_dim) and
+//! `sdpa FOLDER HEADS SEQLEN HEAD_DIM BLOCK` reads `q.bin`, `k.bin`, `v.bin` (f32, heads x seqlen x `head_dim`) and
 //! `blocks.bin` (a byte a block, heads x rows x columns), prints the seconds of each run, and at the end of input writes
 //! `o.bin` (f64).
 
