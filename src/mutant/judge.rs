@@ -82,6 +82,8 @@ pub struct Bench<'a> {
     arithmetic: Arithmetic,
     /// What is right.
     right: Right,
+    /// What the exact scores say of each tile that is tested, and the thresholds; none where nothing is skipped.
+    tested: Option<(Vec<TileMax>, Thresholds)>,
     half: Vec<f64>,
 }
 
@@ -105,9 +107,12 @@ impl<'a> Bench<'a> {
         };
         let arithmetic = Arithmetic::of(method, LseBase::E, generation);
         let mut design = trial.design.clone();
-        if trial.kind == Kind::Skipping {
-            design.thresholds = Some(thresholds(trial));
-        }
+        let tested = (trial.kind == Kind::Skipping).then(|| {
+            let tiles = maxima(trial);
+            let thresholds = thresholds(trial, &tiles);
+            (tiles, thresholds)
+        });
+        design.thresholds = tested.as_ref().map(|(_, thresholds)| thresholds.clone());
         let simulator = Simulator::new(&trial.problem, design);
         let clean = simulator.run(Fault::None);
         let specified = match trial.kind {
@@ -124,6 +129,7 @@ impl<'a> Bench<'a> {
             clean,
             arithmetic,
             right,
+            tested,
             half,
         })
     }
@@ -225,10 +231,10 @@ impl<'a> Bench<'a> {
 
     /// Whether every tile was kept or skipped as the exact scores say, wherever they can tell.
     fn decisions_are_right(&self, run: &Simulated) -> bool {
-        let Some(thresholds) = &thresholds_of(self.trial) else {
+        let Some((tiles, thresholds)) = &self.tested else {
             return true;
         };
-        maxima(self.trial).iter().all(|tile| {
+        tiles.iter().all(|tile| {
             let threshold = f64::from(thresholds.at(tile.head, tile.position));
             let kept = run.kept[tile.index];
             tile.is_last
@@ -348,6 +354,7 @@ fn restricted(trial: &Trial, kept: &[bool]) -> Problem {
 }
 
 /// The largest exact scaled score of a tile that a kernel tests.
+#[derive(Debug)]
 struct TileMax {
     /// Place in the list of kept tiles.
     index: usize,
@@ -415,12 +422,11 @@ fn maxima(trial: &Trial) -> Vec<TileMax> {
 }
 
 /// Thresholds that some tiles reach exactly (whole scores), or miss or pass by little more than scores can be off.
-fn thresholds(trial: &Trial) -> Thresholds {
+fn thresholds(trial: &Trial, tiles: &[TileMax]) -> Thresholds {
     let shape = trial.problem.shape;
     let tile_q = index(trial.design.method.tile_q);
     let positions = shape.seqlen_kv.max(shape.seqlen_q).div_ceil(tile_q);
     let mut values = vec![f32::NEG_INFINITY; shape.num_q_heads * positions];
-    let tiles = maxima(trial);
     for head in 0..shape.num_q_heads {
         for position in 0..positions {
             let mut tested: Vec<&TileMax> = tiles
@@ -441,8 +447,4 @@ fn thresholds(trial: &Trial) -> Thresholds {
         }
     }
     Thresholds { values, positions }
-}
-
-fn thresholds_of(trial: &Trial) -> Option<Thresholds> {
-    (trial.kind == Kind::Skipping).then(|| thresholds(trial))
 }
