@@ -12,9 +12,11 @@ mod fetch;
 mod inputs;
 mod judge;
 mod kernels;
+mod layout;
 mod mutants;
 mod report;
 mod score;
+mod selftest;
 mod verify;
 
 pub use analyze::*;
@@ -25,9 +27,11 @@ pub use fetch::*;
 pub use inputs::*;
 pub use judge::*;
 pub use kernels::*;
+pub use layout::*;
 pub use mutants::*;
 pub use report::*;
 pub use score::*;
+pub use selftest::*;
 pub use verify::*;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -79,6 +83,12 @@ pub enum Command {
     Bench(Bench),
     /// Verify, measure and time, and write plots and tables
     Report(Report),
+    /// Show, measure, convert and compare sparsity layouts
+    #[command(disable_help_subcommand = true)]
+    Layout(Layout),
+    /// Compare the machine's tensor cores with results measured on GPUs
+    #[command(disable_help_subcommand = true)]
+    Selftest(Selftest),
     /// Say what a diagnostic means, what causes it and what it can miss
     Explain(Explain),
 }
@@ -111,9 +121,18 @@ pub enum Machine {
     /// A100
     #[value(name = "sm_80")]
     Sm80,
+    /// RTX 30, A10, A40
+    #[value(name = "sm_86")]
+    Sm86,
+    /// RTX 40, L4, L40S
+    #[value(name = "sm_89")]
+    Sm89,
     /// H100 and H200
     #[value(name = "sm_90")]
     Sm90,
+    /// B100 and B200: mma.sync only
+    #[value(name = "sm_100")]
+    Sm100,
 }
 
 #[cfg(test)]

@@ -7,17 +7,31 @@
 //! | incomparable | nothing could be compared: the answer is not finite, or its bound is not; or this tool failed |
 //! | unsupported | this backend cannot run this kernel on this problem: says nothing about the kernel |
 //!
+//! Rules that may say *disagree*, each by what it can prove:
+//!
+//! | rule | an element is outside when |
+//! |---|---|
+//! | `output`, `lse` | it is further from the answer than any order of operations explains ([`Bound::o`], [`Bound::lse`]) |
+//! | `exact` | nothing of its row is rounded before the division, so one number alone is right (two at a tie), and it is another: no tolerance |
+//! | `replay` | it is further from the outputs of the kernel's own schedule than its roundings explain ([`Bound::replayed`]) |
+//! | `empty-row` | its row sees no key and it is not what the kernel owes such rows |
+//!
+//! *Suspicious* is not a verdict: an output further away than roundings that are independent of each other explain
+//! ([`Bound::likely`]), or a root mean square of errors above 1.1 standard deviations, is counted in an agreement. Right
+//! kernels reach it on inputs made for it.
+//!
 //! An element `r` is within when `RN(answer - bound) <= r <= RN(answer + bound)`, so NaN never is. Elements whose answer
 //! or bound is not finite are not compared, and counted. A row that sees no key holds what the kernel's manifest states:
 //! `o = 0` (of either sign) and `lse = -inf`, or anything.
 
-use crate::bound::Bound;
-use crate::convert::{f64_to_bf16, f64_to_f16, f64_to_f32, usize_to_f64};
+mod text;
+
+use crate::bound::{Bound, Source, half_ulp, sources};
+use crate::convert::{f64_to_bf16, f64_to_f16, f64_to_f32};
 use crate::diagnostic::{Blame, Diagnostic};
 use crate::kernel::method::EmptyRow;
 use crate::outcome::{Outcome, Output};
 use flashproof_reference::{Answer, DType, Problem, Shape, Tensor};
-use std::fmt;
 
 /// What was decided.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,16 +47,43 @@ pub enum Verdict {
 }
 
 /// How closely a right kernel agreed.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Agreement {
     /// Elements of `o` and `lse` that were compared.
     pub compared: usize,
+    /// Those of them for which one number alone was right.
+    pub exact: usize,
+    /// Those of them that the kernel's schedule was replayed for.
+    pub replayed: usize,
     /// Elements whose answer or bound is not finite.
     pub skipped: usize,
     /// Largest distance of an output from its answer, in bounds; the last rounding can bring it above 1.
     pub o_worst: f64,
     /// The same of a log-sum-exp.
     pub lse_worst: f64,
+    /// What is unlikely, though not impossible.
+    pub suspicion: Suspicion,
+}
+
+/// Outputs further from the answer than independent roundings explain.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Suspicion {
+    /// Such outputs.
+    pub count: usize,
+    /// The one furthest away; its bound is the likely one.
+    pub worst: Option<Element>,
+    /// Root mean square of error over standard deviation, last rounding included, of all outputs compared.
+    pub rms: f64,
+}
+
+impl Suspicion {
+    /// Above this root mean square a kernel's errors as a whole are suspicious.
+    pub const RMS_MAX: f64 = 1.1;
+
+    /// Whether anything is.
+    pub fn is_suspicious(&self) -> bool {
+        self.count > 0 || self.rms > Self::RMS_MAX
+    }
 }
 
 /// One thing that is wrong.
@@ -65,6 +106,23 @@ pub enum Rule {
     Lse,
     /// A row that sees no key and is not `o = 0`, `lse = -inf`.
     EmptyRow,
+    /// An output that is not the only number it may be.
+    Exact,
+    /// An output outside the interval of the kernel's own schedule.
+    Replay,
+}
+
+impl Rule {
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Output => "output",
+            Self::Lse => "lse",
+            Self::EmptyRow => "empty-row",
+            Self::Exact => "exact",
+            Self::Replay => "replay",
+        }
+    }
 }
 
 /// Elements of one tensor that violate a rule.
@@ -93,13 +151,14 @@ pub struct Element {
     pub got_text: String,
     /// How far it may be from the answer before the last rounding.
     pub bound: f64,
+    /// What each kind of rounding may contribute to that, the largest first; of the worst elements alone.
+    pub sources: Vec<(Source, f64)>,
 }
 
 impl Element {
     /// Distance from the answer in bounds; infinite for NaN.
     pub fn bounds(&self) -> f64 {
-        let ratio = (self.got - self.expected).abs() / self.bound;
-        if ratio.is_nan() { f64::INFINITY } else { ratio }
+        bounds(self.got, self.expected, self.bound)
     }
 }
 
@@ -107,11 +166,7 @@ impl Fault {
     /// What faults of one kind share: the rule, or the code of the diagnostic.
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Elements(elements) => match elements.rule {
-                Rule::Output => "output",
-                Rule::Lse => "lse",
-                Rule::EmptyRow => "empty-row",
-            },
+            Self::Elements(elements) => elements.rule.name(),
             Self::Finding(found) | Self::Trap(found) => found.code.0,
         }
     }
@@ -180,57 +235,124 @@ fn judge_output(
         ));
     }
     let dtype = output.o.dtype();
-    let mut outputs = Judged::new(Rule::Output);
-    let mut sums = Judged::new(Rule::Lse);
-    let mut empty = Judged::new(Rule::EmptyRow);
+    let [
+        mut outputs,
+        mut sums,
+        mut empty,
+        mut exact,
+        mut replay,
+        mut likely,
+    ] = [
+        Rule::Output,
+        Rule::Lse,
+        Rule::EmptyRow,
+        Rule::Exact,
+        Rule::Replay,
+        Rule::Output,
+    ]
+    .map(Judged::new);
     let mut skipped = 0;
+    let mut squares = (0.0, 0.0);
     for row in 0..answer.lse.len() {
-        let place = |name: &str, channel: Option<usize>| place(name, &shape, row, channel);
         let sees_nothing = answer.lse[row] == f64::NEG_INFINITY;
         let channels = row * shape.head_dim..(row + 1) * shape.head_dim;
         if sees_nothing && empty_row == EmptyRow::Undefined {
             skipped += shape.head_dim + usize::from(!lse.is_empty());
             continue;
         }
+        let is_exact = bound.exact.get(row) == Some(&true);
         for (channel, index) in channels.enumerate() {
             let (expected, within) = (answer.o[index], bound.o[index]);
-            let judged = if sees_nothing {
-                &mut empty
-            } else {
-                &mut outputs
-            };
             if !(expected.is_finite() && within.is_finite()) {
                 skipped += 1;
                 continue;
             }
-            judged.see(dtype, o[index], expected, within, || {
-                (place("o", Some(channel)), bits(&output.o, index))
-            });
+            let at = At {
+                row,
+                channel: Some(channel),
+            };
+            let got = o[index];
+            if sees_nothing {
+                empty.see(dtype, got, expected, within, at);
+                continue;
+            }
+            if is_exact {
+                exact.see(dtype, got, expected, within, at);
+                continue;
+            }
+            if !outputs.see(dtype, got, expected, within, at) {
+                continue;
+            }
+            if let Some(replayed) = &bound.replayed
+                && replayed.bound[index].is_finite()
+                && !replay.see(
+                    dtype,
+                    got,
+                    replayed.centre[index],
+                    replayed.bound[index],
+                    at,
+                )
+            {
+                continue;
+            }
+            if let (Some(&bound), Some(&deviation)) =
+                (bound.likely.get(index), bound.deviation.get(index))
+            {
+                likely.see(dtype, got, expected, bound, at);
+                let deviation = deviation.hypot(half_ulp(expected, dtype) / 3.0_f64.sqrt());
+                squares.0 += ((got - expected) / deviation).powi(2);
+                squares.1 += 1.0;
+            }
         }
         let Some(&got) = lse.get(row) else { continue };
         let (expected, within) = (answer.lse[row], bound.lse[row]);
-        let text = || {
-            (
-                place("lse", None),
-                format!("{got:e} ({:#010x})", got.to_bits()),
-            )
-        };
+        let at = At { row, channel: None };
         if sees_nothing {
-            empty.see(DType::F32, f64::from(got), expected, 0.0, text);
+            empty.see(DType::F32, f64::from(got), expected, 0.0, at);
         } else if expected.is_finite() && within.is_finite() {
-            sums.see(DType::F32, f64::from(got), expected, within, text);
+            sums.see(DType::F32, f64::from(got), expected, within, at);
         } else {
             skipped += 1;
         }
     }
 
-    let judged = [outputs, sums, empty];
-    let compared = judged.iter().map(|judged| judged.of).sum();
-    let [o_worst, lse_worst, _] = [0, 1, 2].map(|rule: usize| judged[rule].closest);
-    let mut faults: Vec<Fault> = judged
-        .into_iter()
-        .filter_map(Judged::fault)
-        .map(Fault::Elements)
+    let compared = [&outputs, &sums, &empty, &exact]
+        .map(|judged| judged.of)
+        .iter()
+        .sum();
+    let [o_worst, lse_worst] = [&outputs, &sums].map(|judged| judged.closest);
+    let element = |rule, worst: &Worst| element(problem, answer, bound, output, rule, worst);
+    let agreement = Agreement {
+        compared,
+        exact: exact.of,
+        replayed: replay.of,
+        skipped,
+        o_worst,
+        lse_worst,
+        suspicion: Suspicion {
+            count: likely.count,
+            worst: likely
+                .worst
+                .as_ref()
+                .map(|worst| element(Rule::Output, worst)),
+            rms: if squares.1 > 0.0 {
+                f64::sqrt(squares.0 / squares.1)
+            } else {
+                0.0
+            },
+        },
+    };
+    let mut faults: Vec<Fault> = [exact, outputs, replay, sums, empty]
+        .iter()
+        .filter_map(|judged| {
+            let worst = element(judged.rule, judged.worst.as_ref()?);
+            Some(Fault::Elements(Elements {
+                rule: judged.rule,
+                count: judged.count,
+                of: judged.of,
+                worst,
+            }))
+        })
         .collect();
     let findings = output.findings.iter();
     faults.extend(
@@ -255,12 +377,62 @@ fn judge_output(
             "none of {skipped} elements has a finite answer and a finite bound"
         ));
     }
-    Verdict::Agree(Agreement {
-        compared,
-        skipped,
-        o_worst,
-        lse_worst,
-    })
+    Verdict::Agree(agreement)
+}
+
+/// Which element.
+#[derive(Clone, Copy, Debug)]
+struct At {
+    row: usize,
+    /// Of `o`; none of `lse`.
+    channel: Option<usize>,
+}
+
+/// The element furthest outside.
+struct Worst {
+    at: At,
+    expected: f64,
+    got: f64,
+    bound: f64,
+}
+
+/// An element with all that can be said of it.
+fn element(
+    problem: &Problem,
+    answer: &Answer,
+    bound: &Bound,
+    output: &Output,
+    rule: Rule,
+    worst: &Worst,
+) -> Element {
+    let At { row, channel } = worst.at;
+    let got_text = match channel {
+        Some(channel) => bits(&output.o, row * problem.shape.head_dim + channel),
+        None => {
+            let got = output.lse[row];
+            format!("{got:e} ({:#010x})", got.to_bits())
+        }
+    };
+    let dtype = channel.map_or(DType::F32, |_| output.o.dtype());
+    let from = match (rule, &bound.arithmetic) {
+        (Rule::Output | Rule::Lse, Some(arithmetic)) => {
+            sources(problem, answer, arithmetic, row, channel, dtype)
+        }
+        (Rule::Exact | Rule::Replay | Rule::EmptyRow, _) | (_, None) => Vec::new(),
+    };
+    Element {
+        place: place(
+            if channel.is_some() { "o" } else { "lse" },
+            &problem.shape,
+            row,
+            channel,
+        ),
+        expected: worst.expected,
+        got: worst.got,
+        got_text,
+        bound: worst.bound,
+        sources: from,
+    }
 }
 
 /// Elements of one rule, so far.
@@ -270,7 +442,7 @@ struct Judged {
     of: usize,
     /// Largest distance in bounds of the elements within.
     closest: f64,
-    worst: Option<Element>,
+    worst: Option<Worst>,
 }
 
 impl Judged {
@@ -284,48 +456,43 @@ impl Judged {
         }
     }
 
-    fn see(
-        &mut self,
-        dtype: DType,
-        got: f64,
-        expected: f64,
-        bound: f64,
-        text: impl Fn() -> (String, String),
-    ) {
+    /// Counts an element; whether it is within.
+    fn see(&mut self, dtype: DType, got: f64, expected: f64, bound: f64, at: At) -> bool {
         self.of += 1;
         if is_within(got, expected, bound, dtype) {
             if bound > 0.0 {
                 self.closest = self.closest.max((got - expected).abs() / bound);
             }
-            return;
+            return true;
         }
         self.count += 1;
-        let (place, got_text) = text();
-        let element = Element {
-            place,
+        let worst = Worst {
+            at,
             expected,
             got,
-            got_text,
             bound,
         };
         if self
             .worst
             .as_ref()
-            .is_none_or(|worst| element.bounds() > worst.bounds())
+            .is_none_or(|known| worst.bounds() > known.bounds())
         {
-            self.worst = Some(element);
+            self.worst = Some(worst);
         }
+        false
     }
+}
 
-    fn fault(self) -> Option<Elements> {
-        let worst = self.worst?;
-        Some(Elements {
-            rule: self.rule,
-            count: self.count,
-            of: self.of,
-            worst,
-        })
+impl Worst {
+    fn bounds(&self) -> f64 {
+        bounds(self.got, self.expected, self.bound)
     }
+}
+
+/// Distance in bounds; infinite for NaN.
+fn bounds(got: f64, expected: f64, bound: f64) -> f64 {
+    let ratio = (got - expected).abs() / bound;
+    if ratio.is_nan() { f64::INFINITY } else { ratio }
 }
 
 /// `RN(expected - bound) <= got <= RN(expected + bound)`. False for NaN.
@@ -351,89 +518,6 @@ fn bits(tensor: &Tensor, index: usize) -> String {
         Tensor::F16(x) => format!("{:e} ({:#06x})", x[index].to_f32(), x[index].to_bits()),
         Tensor::Bf16(x) => format!("{:e} ({:#06x})", x[index].to_f32(), x[index].to_bits()),
         Tensor::F32(x) => format!("{:e} ({:#010x})", x[index], x[index].to_bits()),
-    }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())?;
-        match self {
-            Self::Agree(agreement) => {
-                let Agreement {
-                    compared,
-                    skipped,
-                    o_worst,
-                    lse_worst,
-                } = agreement;
-                write!(
-                    f,
-                    ": {compared} elements, worst at {o_worst:.2} (o) and {lse_worst:.2} (lse) of their bounds"
-                )?;
-                if *skipped > 0 {
-                    write!(f, "; {skipped} not compared")?;
-                }
-                Ok(())
-            }
-            Self::Disagree(faults) => {
-                // The first fault of each kind says what happened; the rest say how often.
-                let mut said = Vec::new();
-                for fault in faults {
-                    let kind = fault.kind();
-                    if said.contains(&kind) {
-                        continue;
-                    }
-                    write!(f, "\n  {fault}")?;
-                    let more = faults.iter().filter(|other| other.kind() == kind).count() - 1;
-                    if more > 0 {
-                        write!(f, " (and {more} more of this kind)")?;
-                    }
-                    said.push(kind);
-                }
-                Ok(())
-            }
-            Self::Incomparable(reason) | Self::Unsupported(reason) => write!(f, ": {reason}"),
-        }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Elements(elements) => elements.fmt(f),
-            Self::Finding(found) => write!(f, "{}: {}", found.code, found.message),
-            Self::Trap(found) => write!(f, "stopped, {}: {}", found.code, found.message),
-        }
-    }
-}
-
-impl fmt::Display for Elements {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.rule {
-            Rule::Output => "outputs outside their bounds",
-            Rule::Lse => "log-sum-exps outside their bounds",
-            Rule::EmptyRow => "elements of rows without a key that are not o = 0, lse = -inf",
-        };
-        let Element {
-            place,
-            expected,
-            got_text,
-            bound,
-            ..
-        } = &self.worst;
-        let share = 100.0 * usize_to_f64(self.count) / usize_to_f64(self.of);
-        write!(
-            f,
-            "{} of {} {what} ({share:.1} %): {place} is {got_text}, the answer {expected:e}",
-            self.count, self.of
-        )?;
-        if self.rule != Rule::EmptyRow {
-            write!(
-                f,
-                " within {bound:.2e}: {:.1} bounds away",
-                self.worst.bounds()
-            )?;
-        }
-        Ok(())
     }
 }
 

@@ -14,6 +14,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+// Test helpers that are shared with integration tests name this crate by its name.
+#[cfg(test)]
+extern crate self as flashproof_reference;
+
+pub mod arithmetic;
 pub mod attention;
 mod certified;
 pub mod convert;
@@ -29,6 +34,7 @@ mod simd;
 pub mod tensor;
 
 pub use attention::{Answer, AttentionError, Stats, attention};
+pub use certified::plain;
 pub use layout::{
     BigBird, BlockCounts, BlockKind, BlockPattern, Extents, Layout, LayoutError, Strided,
     VisibleKeys, Window,

@@ -96,6 +96,8 @@ impl<'m> Context<'m> {
             | SpecialRegister::Clock
             | SpecialRegister::ClockHi
             | SpecialRegister::Clock64
+            | SpecialRegister::GlobaltimerLo
+            | SpecialRegister::GlobaltimerHi
             | SpecialRegister::Globaltimer => Value::unknown(true),
         }
     }

@@ -6,10 +6,12 @@
 mod control_flow;
 pub mod copy_wait;
 mod evaluate;
+pub mod layout;
 mod value;
 
 use crate::diagnostic::Diagnostic;
-use crate::ptx::Module;
+use crate::ptx::{Module, inline};
+use std::borrow::Cow;
 
 /// What a pass says about a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +44,10 @@ pub fn analyze(module: &Module) -> Vec<PassResult> {
     module
         .functions
         .iter()
-        .map(|function| copy_wait::run(module, function))
+        .map(|function| {
+            // What cannot be put in place is analysed as it stands; running it says why.
+            let whole = inline(module, function).unwrap_or(Cow::Borrowed(function));
+            copy_wait::run(module, &whole)
+        })
         .collect()
 }

@@ -23,6 +23,7 @@
 mod bits;
 mod error;
 pub mod layout;
+mod probe;
 mod shrink;
 mod text;
 pub mod values;
@@ -136,14 +137,18 @@ impl Case {
     /// A case that [`Case::validate`] refuses, or inputs that came out degenerate (a bug of this crate).
     pub fn problem(&self) -> Result<Problem, CaseError> {
         self.validate()?;
-        let [q, k, v] = self.values.tensors(&self.shape, self.dtype, self.seed)?;
+        let [q, mut k, mut v] = self.values.tensors(&self.shape, self.dtype, self.seed)?;
+        let layout = self.layout.build(&self.shape)?;
+        if self.values == Values::Poisoned {
+            probe::poison(&self.shape, &layout, [&mut k, &mut v]);
+        }
         Ok(Problem {
             shape: self.shape,
             q,
             k,
             v,
             scale: f64_to_f32(1.0 / usize_to_f64(self.shape.head_dim).sqrt()),
-            layout: self.layout.build(&self.shape)?,
+            layout,
         })
     }
 }

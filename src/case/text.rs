@@ -33,11 +33,12 @@ const DTYPES: [(&str, DType); 3] = [
 ];
 
 /// Names of targets.
-const TARGETS: [(&str, Target); 4] = [
+const TARGETS: [(&str, Target); 5] = [
     ("sm_80", Target::Sm80),
     ("sm_86", Target::Sm86),
     ("sm_89", Target::Sm89),
     ("sm_90", Target::Sm90),
+    ("sm_100", Target::Sm100),
 ];
 
 /// The keys that are extents, with their values.
@@ -236,5 +237,10 @@ named! {
         "one_hot_v" => OneHotV,
         "cancelling" => Cancelling,
         "tiny_v" => TinyV,
+        "two_level" => TwoLevel,
+        "key_ids" => KeyIds,
+        "one_key" => OneKey,
+        "poisoned" => Poisoned,
+        "coherent" => Coherent,
     }
 }

@@ -3,8 +3,30 @@
 //! Every element is a function of (seed, family, tensor, its index) alone, so no element depends on the order in which
 //! others are made. The normal numbers are a sum of eight uniform ones
 //! (Irwin-Hall), in integers: no library function decides a bit.
+//!
+//! # Which families have exact answers, and why
+//!
+//! Where nothing is rounded before the division by the row sum, one number alone is right (two, if the quotient is a tie),
+//! and the verdict compares without tolerance (its rule `exact`). That is decided row by row from the numbers themselves
+//! ([`crate::bound`]: whole numbers, scores equal to the largest or so far below it that their weight is 0), so the same
+//! inputs are judged so wherever they come from.
+//!
+//! | family | exact | shows | why |
+//! |---|---|---|---|
+//! | `q_zero` | every output | a wrong number of keys: padding, ragged ends | all scores are 0, all weights 1, v whole: sums are exact in any order |
+//! | `key_ids` | every output | which keys were read | the same; v says the key's remainder and its quotient by half of `head_dim`, so a key too many or too few moves two known channels |
+//! | `two_level` | rows that see a key of the upper level | a wrong mask | scores are 0 or below -110, whose weight is 0 in f32 |
+//! | `one_key` | rows that see their key | a wrong key, a stale tile | the score of one key is 0, of all others at most `-2048 / sqrt(head_dim)`: the output is that key's v, bit for bit |
+//! | `one_hot_v` | zeros | keys that were read and should not have been | a channel whose visible values are all 0 is 0 whatever the weights |
+//! | `integers` | scores, hence which keys a threshold would skip; not outputs | decisions that depend on a score | sums of whole numbers are exact in any order |
+//! | rows that see no key, in any family | `o` and `lse` | leaks into empty rows | the manifest's convention, not arithmetic |
+//! | `poisoned` | that no NaN appears | reading what no query sees | a key whose whole aligned run of 128 nobody sees is NaN in k and v |
+//! | `gaussian` `peaky` `near_uniform` `growing_max` `cancelling` `tiny_v` `coherent` | nothing | errors of rounding | within bounds |
+//!
+//! Padding outside the tensors and outputs before the kernel writes them are poisoned by the virtual machine itself, in
+//! every family: reading either is a finding (`uninitialized-read`) or an access out of bounds.
 
-use super::CaseError;
+use super::{CaseError, probe};
 use crate::convert::{f64_to_bf16, f64_to_f16, f64_to_f32, usize_to_f64};
 use flashproof_reference::{DType, Shape, Tensor, random};
 
@@ -31,11 +53,22 @@ pub enum Values {
     Cancelling,
     /// v around the subnormal numbers of f16.
     TinyV,
+    /// Scores of two levels, 0 and far below, by key and by parity of the query; v whole numbers.
+    TwoLevel,
+    /// q = 0, and v says which key it belongs to: its remainder and its quotient by half of `head_dim`, one-hot.
+    KeyIds,
+    /// Every query has one key of score 0, and all others are far below; v whole numbers of -127 ..= 127.
+    OneKey,
+    /// Gaussian, but NaN in k and v of the keys in aligned runs of 128 of which no query of their head sees one.
+    Poisoned,
+    /// Two levels of scores and values that make every rounding of a weight to 16 bits push the same way: a right kernel
+    /// that a bound which takes roundings for random accuses.
+    Coherent,
 }
 
 /// Which tensor an element belongs to; part of what its bits depend on.
 #[derive(Clone, Copy, Debug)]
-enum Role {
+pub(super) enum Role {
     Q,
     K,
     V,
@@ -79,7 +112,14 @@ impl Stream {
 impl Values {
     /// Whether the family makes a tensor constant on purpose.
     fn is_constant(self, role: Role) -> bool {
-        matches!((self, role), (Self::QZero, Role::Q))
+        matches!(
+            (self, role),
+            (Self::QZero, Role::Q)
+                | (
+                    Self::TwoLevel | Self::KeyIds | Self::OneKey | Self::Coherent,
+                    _
+                )
+        )
     }
 
     /// q, k and v.
@@ -100,7 +140,7 @@ impl Values {
         let v = (Role::V, k.1, k.2);
         let mut tensors = Vec::with_capacity(3);
         for (role, heads, seqlen) in [q, k, v] {
-            let numbers = self.numbers(role, heads, seqlen, shape.head_dim, seed);
+            let numbers = self.numbers(role, (heads, seqlen), shape, dtype, seed);
             let tensor = match dtype {
                 DType::F16 => Tensor::F16(numbers.iter().map(|&x| f64_to_f16(x)).collect()),
                 DType::Bf16 => Tensor::Bf16(numbers.iter().map(|&x| f64_to_bf16(x)).collect()),
@@ -116,9 +156,9 @@ impl Values {
     fn numbers(
         self,
         role: Role,
-        heads: usize,
-        seqlen: usize,
-        head_dim: usize,
+        (heads, seqlen): (usize, usize),
+        shape: &Shape,
+        dtype: DType,
         seed: u64,
     ) -> Vec<f64> {
         let purpose = match role {
@@ -127,6 +167,7 @@ impl Values {
             Role::V => 3,
         };
         let stream = Stream::new(seed, purpose);
+        let head_dim = shape.head_dim;
         let mut numbers = Vec::with_capacity(heads * seqlen * head_dim);
         let mut counter = 0;
         for _head in 0..heads {
@@ -138,7 +179,27 @@ impl Values {
                         seqlen,
                         head_dim,
                     };
-                    numbers.push(self.element(role, stream, counter, place));
+                    numbers.push(match self {
+                        Self::TwoLevel | Self::KeyIds | Self::OneKey | Self::Coherent => {
+                            let probe = probe::Probe {
+                                shape,
+                                dtype,
+                                seed,
+                                stream,
+                            };
+                            self.probe_element(&probe, role, counter, place)
+                        }
+                        Self::Gaussian
+                        | Self::Peaky
+                        | Self::NearUniform
+                        | Self::GrowingMax
+                        | Self::Integers
+                        | Self::QZero
+                        | Self::OneHotV
+                        | Self::Cancelling
+                        | Self::TinyV
+                        | Self::Poisoned => self.element(role, stream, counter, place),
+                    });
                     counter += 1;
                 }
             }
@@ -154,7 +215,16 @@ impl Values {
             -1.0
         };
         match (self, role) {
-            (Self::Gaussian, _) | (Self::OneHotV | Self::TinyV, Role::Q | Role::K) => normal(),
+            (
+                Self::Gaussian
+                | Self::Poisoned
+                | Self::TwoLevel
+                | Self::KeyIds
+                | Self::OneKey
+                | Self::Coherent,
+                _,
+            )
+            | (Self::OneHotV | Self::TinyV, Role::Q | Role::K) => normal(),
             (Self::Peaky, Role::Q) => 4.0 * normal(),
             (Self::NearUniform, Role::Q) => normal() / 64.0,
             (Self::Peaky | Self::NearUniform, Role::K | Role::V) => normal(),
@@ -214,11 +284,11 @@ impl Values {
 
 /// Where an element stands in its head.
 #[derive(Clone, Copy, Debug)]
-struct Place {
-    row: usize,
-    channel: usize,
+pub(super) struct Place {
+    pub(super) row: usize,
+    pub(super) channel: usize,
     seqlen: usize,
-    head_dim: usize,
+    pub(super) head_dim: usize,
 }
 
 /// Two bytes as a number of 0 ..= 65535.

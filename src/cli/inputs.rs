@@ -24,7 +24,7 @@ pub struct Reaches {
 }
 
 /// Reads `L,R`.
-fn reaches(text: &str) -> Result<Reaches, String> {
+pub(super) fn reaches(text: &str) -> Result<Reaches, String> {
     let reach = |side: &str| match side {
         "-" | "none" | "inf" => Ok(None),
         count => count.parse().map(Some).map_err(|_| {
@@ -43,16 +43,20 @@ fn reaches(text: &str) -> Result<Reaches, String> {
 /// A problem as files and flags: arguments that `answer` and `judge` share.
 #[derive(Clone, Debug, Args)]
 pub struct Inputs {
-    /// Queries, (batch x) heads x seqlen x head_dim: .npy of f2, f4 or f8 in C or Fortran order, every value exact in --dtype
-    #[arg(long, value_name = "Q.npy")]
-    pub q: PathBuf,
+    /// Queries, (batch x) heads x seqlen x head_dim, every value exact in --dtype: .npy of f2, f4 or f8 in C or Fortran
+    /// order, or a tensor of F16, BF16, F32 or F64 as FILE.safetensors:NAME
+    #[arg(long, value_name = "Q.npy", required_unless_present = "tensors")]
+    pub q: Option<PathBuf>,
     /// Keys, likewise; query heads must be a multiple of key heads
-    #[arg(long, value_name = "K.npy")]
-    pub k: PathBuf,
+    #[arg(long, value_name = "K.npy", required_unless_present = "tensors")]
+    pub k: Option<PathBuf>,
     /// Values, of the shape of the keys
-    #[arg(long, value_name = "V.npy")]
-    pub v: PathBuf,
-    /// Number format of the inputs; .npy has no bf16, so give such values as f4
+    #[arg(long, value_name = "V.npy", required_unless_present = "tensors")]
+    pub v: Option<PathBuf>,
+    /// Where tensors without a flag of their own are, by the names of the flags: q, k, v (and output of `judge`)
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub tensors: Option<PathBuf>,
+    /// Number format of the inputs; .npy has no bf16, so give such values as f4 there
     #[arg(long, value_enum)]
     pub dtype: NumberFormat,
     /// Factor on every score, rounded to f32; 1 / sqrt(head_dim) rounded to f32 if not given

@@ -1,6 +1,6 @@
 //! `flashproof judge`.
 
-use super::{Inputs, Machine, NumberFormat};
+use super::{Format, Inputs, Machine, NumberFormat};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -25,6 +25,15 @@ pub enum EmptyRows {
     Undefined,
 }
 
+/// Order of tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Order {
+    /// The first keys first
+    Ascending,
+    /// The last keys first
+    Descending,
+}
+
 const JUDGE_HELP: &str = "\
 The bound is that of one pass of online softmax: products summed in f32 (16-bit ones on the target's tensor cores),
 scores scaled after their sum, weights rounded once to --p-dtype before the division by the row sum. What no flag
@@ -37,10 +46,10 @@ pub struct Judge {
     /// The problem
     #[command(flatten)]
     pub inputs: Inputs,
-    /// Outputs to judge, of the shape of the queries
-    #[arg(long, value_name = "O.npy")]
-    pub output: PathBuf,
-    /// Log-sum-exps to judge, one a query, every value exact in f32
+    /// Outputs to judge, of the shape of the queries, as .npy or FILE.safetensors:NAME
+    #[arg(long, value_name = "O.npy", required_unless_present = "tensors")]
+    pub output: Option<PathBuf>,
+    /// Log-sum-exps to judge, one a query, every value exact in f32; never taken from --tensors unasked
     #[arg(long, value_name = "LSE.npy")]
     pub output_lse: Option<PathBuf>,
     /// Number format that the outputs were rounded to; --dtype if not given
@@ -64,4 +73,11 @@ pub struct Judge {
     /// Keys between two updates of the row maximum; if not given 8 with 16-bit weights, else 1: most rescalings, widest bound
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub tile_kv: Option<u32>,
+    /// Order of the tiles of --tile-kv keys, the first of which begins with key 0; where it is known, so are the rounded
+    /// weights, and outputs are judged against those too (wrongly, if it is another)
+    #[arg(long, value_enum, requires = "tile_kv")]
+    pub tile_order: Option<Order>,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
 }

@@ -1,14 +1,15 @@
-//! A problem that the user gives as `.npy` files, a layout and flags.
+//! A problem that the user gives as `.npy` or safetensors files, a layout and flags.
 
 use super::modules::read_text;
 use super::{Failure, note};
 use crate::cli::{self, NumberFormat};
 use crate::convert::{f64_to_bf16, f64_to_f16, f64_to_f32, u64_to_f64, usize_to_f64};
-use crate::format::npy::{self, Header, NpyError};
+use crate::format::npy::{self, Header};
+use crate::format::safetensors::{Directory, Entry};
 use flashproof_reference::{DType, Layout, Problem, Shape, Tensor, Window};
 use std::fs;
-use std::io::Read;
-use std::path::Path;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 
 /// Bytes for each element of q: file, widened, as a tensor, as the reference has it, answer, bound, and an output to
 /// judge as a file, a tensor and widened.
@@ -20,13 +21,20 @@ const ROW_BYTES: u64 = 32;
 /// Bytes for each key and thread: keys, scores, errors and weights of a row.
 const KEY_BYTES: u64 = 64;
 
-/// A file whose header has been read and fits the file's length.
-pub(super) struct File<'a> {
+/// A tensor in a file whose header has been read and fits the file's length.
+pub(super) struct File {
     /// The flag that names it, without dashes.
     name: &'static str,
-    path: &'a Path,
-    header: Header,
-    file_bytes: u64,
+    path: PathBuf,
+    /// Its name in a safetensors file.
+    tensor: Option<String>,
+    shape: Vec<usize>,
+    contents: Contents,
+}
+
+enum Contents {
+    Npy { header: Header, file_bytes: u64 },
+    Safetensors(Entry),
 }
 
 /// A problem and the shape its outputs have.
@@ -45,12 +53,27 @@ pub(super) fn dtype_of(format: NumberFormat) -> DType {
     }
 }
 
-impl<'a> File<'a> {
-    /// Reads the header alone.
-    pub(super) fn open(name: &'static str, path: &'a Path) -> Result<Self, Failure> {
-        let unreadable = |error: std::io::Error| {
-            Failure::Input(format!("cannot read {}: {error}", path.display()))
-        };
+impl File {
+    /// Reads the header alone: of the file that a flag names, `FILE.npy` or `FILE.safetensors:NAME`, or else of the
+    /// tensor of the flag's name (`-` as `_`) in the file of all tensors.
+    pub(super) fn open(
+        name: &'static str,
+        path: Option<&Path>,
+        tensors: Option<&Path>,
+    ) -> Result<Self, Failure> {
+        let given = path.or(tensors).ok_or_else(|| {
+            Failure::Input(format!(
+                "--{name} is missing, and so is --tensors to find it in"
+            ))
+        })?;
+        match safetensors_name(given, name) {
+            Some((path, tensor)) => Self::open_safetensors(name, path, tensor),
+            None => Self::open_npy(name, given),
+        }
+    }
+
+    fn open_npy(name: &'static str, path: &Path) -> Result<Self, Failure> {
+        let unreadable = |error| unreadable(path, &error);
         let file = fs::File::open(path).map_err(unreadable)?;
         let file_bytes = file.metadata().map_err(unreadable)?.len();
         let limit = u64::try_from(npy::PREFIX_BYTES).expect("a small constant");
@@ -61,15 +84,88 @@ impl<'a> File<'a> {
         let header = Header::parse(&prefix).map_err(|error| malformed(path, &error))?;
         Ok(Self {
             name,
-            path,
-            header,
-            file_bytes,
+            path: path.to_owned(),
+            tensor: None,
+            shape: header.shape.clone(),
+            contents: Contents::Npy { header, file_bytes },
         })
+    }
+
+    fn open_safetensors(
+        name: &'static str,
+        path: PathBuf,
+        tensor: String,
+    ) -> Result<Self, Failure> {
+        let unreadable = |error| unreadable(&path, &error);
+        let mut file = fs::File::open(&path).map_err(unreadable)?;
+        let file_bytes = file.metadata().map_err(unreadable)?.len();
+        let mut prefix = Vec::new();
+        (&mut file)
+            .take(8)
+            .read_to_end(&mut prefix)
+            .map_err(unreadable)?;
+        let length = Directory::header_bytes(&prefix, file_bytes)
+            .map_err(|error| malformed(&path, &error))?;
+        let mut header = Vec::new();
+        file.take(length)
+            .read_to_end(&mut header)
+            .map_err(unreadable)?;
+        let entry = Directory::parse(&header, file_bytes)
+            .and_then(|directory| directory.tensor(&tensor))
+            .map_err(|error| malformed(&path, &error))?;
+        Ok(Self {
+            name,
+            path,
+            tensor: Some(tensor),
+            shape: entry.shape.clone(),
+            contents: Contents::Safetensors(entry),
+        })
+    }
+
+    /// The file, and the tensor in it where it holds several.
+    pub(super) fn label(&self) -> String {
+        let path = self.path.display();
+        match &self.tensor {
+            None => path.to_string(),
+            Some(tensor) => format!("{path}:{tensor}"),
+        }
+    }
+
+    /// Whether the file is as long as its header says. (A safetensors header is held against the length when it is read.)
+    fn check_length(&self) -> Result<(), Failure> {
+        match &self.contents {
+            Contents::Npy { header, file_bytes } => header
+                .check_length(*file_bytes)
+                .map_err(|error| malformed(&self.path, &error)),
+            Contents::Safetensors(_) => Ok(()),
+        }
+    }
+
+    /// The numbers, widened without rounding, in C order.
+    fn values(&self) -> Result<Vec<f64>, Failure> {
+        match &self.contents {
+            Contents::Npy { .. } => {
+                let bytes = fs::read(&self.path).map_err(|error| unreadable(&self.path, &error))?;
+                let array = npy::read(&bytes).map_err(|error| malformed(&self.path, &error))?;
+                Ok(array.values)
+            }
+            Contents::Safetensors(entry) => {
+                let unreadable = |error| unreadable(&self.path, &error);
+                let mut file = fs::File::open(&self.path).map_err(unreadable)?;
+                file.seek(SeekFrom::Start(entry.bytes.start))
+                    .map_err(unreadable)?;
+                let mut bytes = Vec::new();
+                file.take(entry.bytes.end - entry.bytes.start)
+                    .read_to_end(&mut bytes)
+                    .map_err(unreadable)?;
+                Ok(entry.values(&bytes))
+            }
+        }
     }
 
     /// Refuses another shape than `expected`, which is that of `whose`.
     pub(super) fn require_shape(&self, expected: &[usize], whose: &str) -> Result<(), Failure> {
-        let found = &self.header.shape;
+        let found = &self.shape;
         if found == expected {
             return Ok(());
         }
@@ -81,36 +177,46 @@ impl<'a> File<'a> {
 
     /// (batch, heads, seqlen, `head_dim`).
     fn extents(&self) -> Result<[usize; 4], Failure> {
-        match self.header.shape[..] {
+        match self.shape[..] {
             [heads, seqlen, head_dim] => Ok([1, heads, seqlen, head_dim]),
             [batch, heads, seqlen, head_dim] => Ok([batch, heads, seqlen, head_dim]),
             _ => Err(Failure::Input(format!(
                 "--{} has shape {:?}, but must have 3 axes, heads x seqlen x head_dim, or 4 with a batch before them",
-                self.name, self.header.shape
+                self.name, self.shape
             ))),
         }
     }
 
     fn elements(&self) -> u64 {
-        u64::try_from(self.header.count()).expect("addresses have at most 64 bits")
+        self.shape
+            .iter()
+            .map(|&extent| u64::try_from(extent).unwrap_or(u64::MAX))
+            .fold(1, u64::saturating_mul)
     }
 }
 
-fn malformed(path: &Path, error: &NpyError) -> Failure {
+/// `FILE.safetensors:NAME`, or `FILE.safetensors` with the name that the flag stands for.
+fn safetensors_name(given: &Path, flag: &str) -> Option<(PathBuf, String)> {
+    const EXTENSION: &str = ".safetensors";
+    let text = given.to_str()?;
+    if text.ends_with(EXTENSION) {
+        return Some((given.to_owned(), flag.replace('-', "_")));
+    }
+    let at = text.rfind(".safetensors:")? + EXTENSION.len();
+    Some((PathBuf::from(&text[..at]), text[at + 1..].to_owned()))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::Input(format!("cannot read {}: {error}", path.display()))
+}
+
+fn malformed(path: &Path, error: &dyn std::fmt::Display) -> Failure {
     Failure::Input(format!("{}: {error}", path.display()))
 }
 
 /// The numbers of a file in a format, all of which must be numbers of it; `flag` names another, where there is one.
-pub(super) fn exactly(
-    file: &File<'_>,
-    dtype: DType,
-    flag: Option<&str>,
-) -> Result<Tensor, Failure> {
-    let bytes = fs::read(file.path)
-        .map_err(|error| Failure::Input(format!("cannot read {}: {error}", file.path.display())))?;
-    let array = npy::read(&bytes).map_err(|error| malformed(file.path, &error))?;
-    drop(bytes);
-    let values = array.values;
+pub(super) fn exactly(file: &File, dtype: DType, flag: Option<&str>) -> Result<Tensor, Failure> {
+    let values = file.values()?;
     let tensor = match dtype {
         DType::F16 => Tensor::F16(values.iter().map(|&x| f64_to_f16(x)).collect()),
         DType::Bf16 => Tensor::Bf16(values.iter().map(|&x| f64_to_bf16(x)).collect()),
@@ -128,8 +234,8 @@ pub(super) fn exactly(
         });
         return Err(Failure::Input(format!(
             "{}: element {:?} = {value:e} ({:#018x}) is no {dtype}: round it first{or}",
-            file.path.display(),
-            place(index, &array.shape),
+            file.label(),
+            place(index, &file.shape),
             value.to_bits()
         )));
     }
@@ -153,11 +259,11 @@ fn place(mut index: usize, shape: &[usize]) -> Vec<usize> {
 
 impl Inputs {
     /// Reads a problem; `others` are files that will be read too, for the estimate of memory.
-    pub(super) fn read(arguments: &cli::Inputs, others: &[&File<'_>]) -> Result<Self, Failure> {
+    pub(super) fn read(arguments: &cli::Inputs, others: &[&File]) -> Result<Self, Failure> {
         let [q, k, v] = [
-            File::open("q", &arguments.q)?,
-            File::open("k", &arguments.k)?,
-            File::open("v", &arguments.v)?,
+            File::open("q", arguments.q.as_deref(), arguments.tensors.as_deref())?,
+            File::open("k", arguments.k.as_deref(), arguments.tensors.as_deref())?,
+            File::open("v", arguments.v.as_deref(), arguments.tensors.as_deref())?,
         ];
         let shape = shape(&q, &k, &v)?;
         let needed = estimate(&[&q], Q_BYTES)
@@ -170,16 +276,14 @@ impl Inputs {
             return Err(Failure::Input(format!(
                 "q {:?} and k {:?} need about {:.1} GiB, more than the limit of {:.0} GiB; give fewer heads at a time, \
                  or raise --memory-gib",
-                q.header.shape,
-                k.header.shape,
+                q.shape,
+                k.shape,
                 gib(needed),
                 gib(limit)
             )));
         }
         for file in [&q, &k, &v].into_iter().chain(others.iter().copied()) {
-            file.header
-                .check_length(file.file_bytes)
-                .map_err(|error| malformed(file.path, &error))?;
+            file.check_length()?;
         }
         let layout = layout(arguments, &shape)?;
         let scale = arguments
@@ -204,7 +308,7 @@ impl Inputs {
             .map_err(Failure::input)?;
         Ok(Self {
             problem,
-            q_shape: q.header.shape,
+            q_shape: q.shape,
         })
     }
 
@@ -217,7 +321,7 @@ impl Inputs {
 }
 
 /// Such rows have results too, by definition; but the user may not know that the files hold such numbers.
-fn say_not_finite(file: &File<'_>, tensor: &Tensor) {
+fn say_not_finite(file: &File, tensor: &Tensor) {
     let count = (0..tensor.len())
         .filter(|&index| tensor.get(index).is_some_and(|value| !value.is_finite()))
         .count();
@@ -225,19 +329,19 @@ fn say_not_finite(file: &File<'_>, tensor: &Tensor) {
         note(&format!(
             "{}: {count} of {} elements are NaN or infinite; rows that see them have the results that the definition \
              gives, and are not judged",
-            file.path.display(),
+            file.label(),
             tensor.len()
         ));
     }
 }
 
 /// The extents of the problem, where the three shapes agree.
-fn shape(q: &File<'_>, k: &File<'_>, v: &File<'_>) -> Result<Shape, Failure> {
+fn shape(q: &File, k: &File, v: &File) -> Result<Shape, Failure> {
     let [batch, num_q_heads, seqlen_q, head_dim] = q.extents()?;
     let [k_batch, num_kv_heads, seqlen_kv, k_head_dim] = k.extents()?;
-    v.require_shape(&k.header.shape, "k")?;
-    let both = || format!("q has shape {:?}, k {:?}", q.header.shape, k.header.shape);
-    if q.header.shape.len() != k.header.shape.len() {
+    v.require_shape(&k.shape, "k")?;
+    let both = || format!("q has shape {:?}, k {:?}", q.shape, k.shape);
+    if q.shape.len() != k.shape.len() {
         return Err(Failure::Input(format!(
             "{}: give both a batch, or neither",
             both()
@@ -262,13 +366,21 @@ fn shape(q: &File<'_>, k: &File<'_>, v: &File<'_>) -> Result<Shape, Failure> {
         seqlen_kv,
         head_dim,
     };
+    let count = |file: &File| {
+        usize::try_from(file.elements()).map_err(|_| {
+            Failure::Input(format!(
+                "{}: more elements than this machine can address",
+                both()
+            ))
+        })
+    };
     shape
-        .validate(q.header.count(), k.header.count(), v.header.count())
+        .validate(count(q)?, count(k)?, count(v)?)
         .map_err(|error| Failure::Input(format!("{}: {error}", both())))?;
     Ok(shape)
 }
 
-fn estimate(files: &[&File<'_>], bytes_per_element: u64) -> u64 {
+fn estimate(files: &[&File], bytes_per_element: u64) -> u64 {
     files
         .iter()
         .map(|file| file.elements().saturating_mul(bytes_per_element))

@@ -9,6 +9,7 @@ mod fetch;
 mod inputs;
 mod judge;
 mod kernels;
+mod layout;
 mod machine;
 mod model;
 mod modules;
@@ -16,6 +17,7 @@ mod mutants;
 mod progress;
 mod report;
 mod score;
+mod selftest;
 mod through;
 mod verify;
 
@@ -148,7 +150,9 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> Result<Status, Failure> {
         Command::Fetch(arguments) => fetch::run(arguments, out),
         Command::Eval(arguments) => eval::run(arguments, out),
         Command::Explain(arguments) => explain::run(arguments, out),
+        Command::Selftest(arguments) => selftest::run(arguments, out),
         Command::Score(arguments) => score::run(arguments, out),
+        Command::Layout(arguments) => layout::run(arguments, out),
         Command::Bench(arguments) => bench::run(arguments, out),
         Command::Report(arguments) => report::run(arguments, out),
     }

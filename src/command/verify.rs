@@ -203,7 +203,10 @@ pub(super) fn sweep(
     if let Some(machine) = machine {
         let target = match machine {
             Machine::Sm80 => Target::Sm80,
+            Machine::Sm86 => Target::Sm86,
+            Machine::Sm89 => Target::Sm89,
             Machine::Sm90 => Target::Sm90,
+            Machine::Sm100 => Target::Sm100,
         };
         for case in &mut cases {
             case.target = target;

@@ -2,10 +2,12 @@
 
 mod cases;
 mod fuzz;
+mod fuzz_ptx;
 mod tally;
 
 pub use cases::cases;
 pub use fuzz::{Reached, fuzz_layout};
+pub use fuzz_ptx::fuzz_ptx;
 pub use tally::{Tally, TooFew};
 
 use crate::backend::{Backend, Settings};
@@ -70,11 +72,12 @@ impl Terms {
             }
             Backend::Vm(_) => match target {
                 Target::Sm80 | Target::Sm86 | Target::Sm89 => Generation::Ampere,
-                Target::Sm90 => Generation::Hopper,
+                Target::Sm90 | Target::Sm100 => Generation::Hopper,
             },
             Backend::Device => Generation::Any,
         };
-        let arithmetic = Arithmetic::of(&manifest.method, manifest.lse_base, generation);
+        let arithmetic = Arithmetic::of(&manifest.method, manifest.lse_base, generation)
+            .with_tile_order(manifest.tile_order);
         Self {
             arithmetic,
             empty_row: manifest.empty_row,

@@ -8,6 +8,8 @@ use std::fmt;
 pub struct Tally {
     /// Right, as far as they can tell.
     pub agree: usize,
+    /// Those of them with outputs further away than independent roundings explain: not wrong, but worth a look.
+    pub suspicious: usize,
     /// Wrong.
     pub disagree: usize,
     /// Nothing could be compared.
@@ -29,6 +31,11 @@ pub struct TooFew {
 impl Tally {
     /// Counts one verdict.
     pub fn add(&mut self, verdict: &Verdict) {
+        if let Verdict::Agree(agreement) = verdict
+            && agreement.suspicion.is_suspicious()
+        {
+            self.suspicious += 1;
+        }
         let count = match verdict {
             Verdict::Agree(_) => &mut self.agree,
             Verdict::Disagree(_) => &mut self.disagree,
@@ -70,6 +77,7 @@ impl std::ops::Add for Tally {
     fn add(self, other: Self) -> Self {
         Self {
             agree: self.agree + other.agree,
+            suspicious: self.suspicious + other.suspicious,
             disagree: self.disagree + other.disagree,
             incomparable: self.incomparable + other.incomparable,
             unsupported: self.unsupported + other.unsupported,
@@ -81,13 +89,18 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             agree,
+            suspicious,
             disagree,
             incomparable,
             unsupported,
         } = self;
+        write!(f, "{agree} agree")?;
+        if *suspicious > 0 {
+            write!(f, " ({suspicious} suspicious)")?;
+        }
         write!(
             f,
-            "{agree} agree, {disagree} disagree, {incomparable} incomparable, {unsupported} unsupported"
+            ", {disagree} disagree, {incomparable} incomparable, {unsupported} unsupported"
         )
     }
 }
@@ -108,6 +121,19 @@ mod tests {
         assert_eq!(
             tally.require(2).unwrap_err().to_string(),
             "only 1 of 2 cases were compared, but at least 2 must be (0 agree, 1 disagree, 0 incomparable, 1 unsupported)"
+        );
+    }
+
+    #[test]
+    fn suspicion_is_counted_and_changes_nothing_else() {
+        let mut agreement = crate::verdict::Agreement::default();
+        agreement.suspicion.rms = 1.2;
+        let mut tally = Tally::default();
+        tally.add(&Verdict::Agree(agreement));
+        assert_eq!((tally.agree, tally.suspicious, tally.total()), (1, 1, 1));
+        assert_eq!(
+            tally.to_string(),
+            "1 agree (1 suspicious), 0 disagree, 0 incomparable, 0 unsupported"
         );
     }
 

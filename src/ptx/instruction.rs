@@ -6,10 +6,10 @@
 //! except where PTX says otherwise (`ld`, `st` and `cvt` take wider registers, `wide` results are twice as wide).
 
 use super::operation::{
-    Accuracy, AtomicOp, AtomicOrdering, BarrierReduction, BitOp, CvtRounding, FloatBinary,
-    FloatUnary, FunnelDirection, FunnelMode, IntegerBinary, IntegerUnary, LogicOp, MathFunction,
-    MembarLevel, MmaShape, Ordering, PrmtMode, ProductPart, ReduxOp, ShiftDirection, ShuffleMode,
-    VoteMode,
+    Accuracy, AtomicOp, AtomicOrdering, BarrierReduction, BitOp, CvtRounding, DotShape,
+    FloatBinary, FloatProperty, FloatUnary, FunnelDirection, FunnelMode, IntegerBinary,
+    IntegerUnary, LogicOp, MatchMode, MathFunction, MembarLevel, MmaShape, Ordering, PolicyKind,
+    PrmtMode, ProductHalf, ProductPart, ReduxOp, ShiftDirection, ShuffleMode, VoteMode,
 };
 use super::scalar::{
     BoolOp, CacheOperator, Compare, Eviction, Prefetch, Rounding, ScalarType, Scope, Space,
@@ -90,17 +90,19 @@ pub struct CacheHints {
     pub policy: Option<Operand>,
 }
 
-/// An `mma.sync.aligned.SHAPE.row.col.D.A.B.C`. Register counts: A holds `16 k` elements over 32 lanes, B `8 k`, C and
-/// D 128, packed into 32-bit registers (an f32 element fills one).
+/// An `mma.sync.aligned.SHAPE.row.col.D.A.B.C`. Register counts: A holds `m k` elements over 32 lanes, B `8 k`, C and
+/// D `8 m`, packed into 32-bit registers (an f32 or s32 element fills one); an f64 element fills a 64-bit register.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Mma {
     /// Tile.
     pub shape: MmaShape,
-    /// Type of the result: `f16` or `f32`.
+    /// `.satfinite`: integer sums are clamped instead of wrapped.
+    pub saturate: bool,
+    /// Type of the result: `f16`, `f32`, `f64` or `s32`.
     pub d_type: ScalarType,
-    /// Type of A: `f16`, `bf16` or `tf32`.
+    /// Type of A: `f16`, `bf16`, `tf32`, `e4m3`, `e5m2`, `f64`, or an integer of 4 or 8 bits.
     pub a_type: ScalarType,
-    /// Type of B: that of A.
+    /// Type of B: that of A, but for integers of either sign and for the two 8-bit floats.
     pub b_type: ScalarType,
     /// Type of the accumulator: that of D.
     pub c_type: ScalarType,
@@ -112,6 +114,20 @@ pub struct Mma {
     pub b: Vec<RegisterId>,
     /// Accumulator; immediates are allowed (zeros).
     pub c: Vec<Operand>,
+}
+
+/// A `call{.uni} (results), function, (arguments)`. Parameters and results are variables of `.param` space of the caller,
+/// or registers and immediates where the callee declares registers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Call {
+    /// True for `.uni`.
+    pub uniform: bool,
+    /// Index into `Module::functions`.
+    pub function: u32,
+    /// Where the results go, in order.
+    pub results: Vec<Operand>,
+    /// The arguments, in order.
+    pub arguments: Vec<Operand>,
 }
 
 /// What an instruction does.
@@ -226,6 +242,108 @@ pub enum Op {
         a: Operand,
     },
 
+    /// `add`, `sub` with the carry flag of the thread: `add.cc`, `addc{.cc}`, `sub.cc`, `subc{.cc}`.
+    AddCarry {
+        subtract: bool,
+        carry_in: bool,
+        carry_out: bool,
+        ty: ScalarType,
+        d: RegisterId,
+        a: Operand,
+        b: Operand,
+    },
+    /// `mad.{lo,hi}.cc`, `madc.{lo,hi}{.cc}`: the sum with `c` takes or gives the carry flag.
+    MadCarry {
+        part: ProductPart,
+        carry_in: bool,
+        carry_out: bool,
+        ty: ScalarType,
+        d: RegisterId,
+        a: Operand,
+        b: Operand,
+        c: Operand,
+    },
+    /// `mul24`, or `mad24` with `c`: the product of the low 24 bits. `saturate` (`mad24.hi.sat.s32` only).
+    Product24 {
+        half: ProductHalf,
+        saturate: bool,
+        ty: ScalarType,
+        d: RegisterId,
+        a: Operand,
+        b: Operand,
+        c: Option<Operand>,
+    },
+    /// `sad`: `c + |a - b|`.
+    AbsoluteDifference {
+        ty: ScalarType,
+        d: RegisterId,
+        a: Operand,
+        b: Operand,
+        c: Operand,
+    },
+    /// `dp4a`, `dp2a`: products of the parts of `a` and `b`, each signed or not, plus `c`.
+    Dot {
+        shape: DotShape,
+        a_type: ScalarType,
+        b_type: ScalarType,
+        d: RegisterId,
+        a: Operand,
+        b: Operand,
+        c: Operand,
+    },
+    /// `lop3.{or,and}.b32 d|p, a, b, c, table, q`: as `lop3`, and `p = (d != 0) op q`.
+    Lop3Predicate {
+        operation: BoolOp,
+        d: Option<RegisterId>,
+        p: RegisterId,
+        a: Operand,
+        b: Operand,
+        c: Operand,
+        table: u8,
+        q: Predicate,
+    },
+
+    /// `set`: as `setp`, but `d` is all ones or 1.0 for true, and zero for false.
+    Set {
+        compare: Compare,
+        combine: Option<(BoolOp, Predicate)>,
+        flush: bool,
+        to: ScalarType,
+        from: ScalarType,
+        d: RegisterId,
+        a: Operand,
+        b: Operand,
+    },
+    /// `slct`: `c >= 0 ? a : b`, `c` of type `select` (`s32` or `f32`); NaN picks `b`.
+    Slct {
+        flush: bool,
+        ty: ScalarType,
+        select: ScalarType,
+        d: RegisterId,
+        a: Operand,
+        b: Operand,
+        c: Operand,
+    },
+    /// `testp`: a property of a float.
+    TestProperty {
+        property: FloatProperty,
+        ty: ScalarType,
+        p: RegisterId,
+        a: Operand,
+    },
+    /// `copysign`: the sign of `a` with the magnitude of `b`.
+    CopySign {
+        ty: ScalarType,
+        d: RegisterId,
+        a: Operand,
+        b: Operand,
+    },
+    /// `isspacep`: whether a generic address lies in the window of `space`.
+    IsSpace {
+        space: Space,
+        p: RegisterId,
+        a: Operand,
+    },
     /// `setp`: `p = (a cmp b) boolop c`, `q = !(a cmp b) boolop c`. For `f16x2` and `bf16x2`, `p` is for element 0
     /// and `q` for element 1.
     Setp {
@@ -265,25 +383,37 @@ pub enum Op {
         d: Vec<Option<RegisterId>>,
         a: Operand,
     },
-    /// `cvt.D.S`.
+    /// `cvt.D.S`. `saturate` clamps to `[0, 1]`, or to the range of an integer; `finite` (`.satfinite`) gives the largest
+    /// finite number in place of infinity.
     Cvt {
         rounding: Option<CvtRounding>,
         flush: bool,
         saturate: bool,
+        finite: bool,
         relu: bool,
         to: ScalarType,
         from: ScalarType,
         d: RegisterId,
         a: Operand,
     },
-    /// `cvt.{rn,rz}.{f16x2,bf16x2}.f32 d, a, b`: `a` goes to the high half, `b` to the low one.
+    /// `cvt.{rn,rz}.{f16x2,bf16x2,e4m3x2,e5m2x2}.f32 d, a, b`: `a` goes to the high half, `b` to the low one.
     CvtPair {
         rounding: Rounding,
         relu: bool,
+        finite: bool,
         to: ScalarType,
         d: RegisterId,
         a: Operand,
         b: Operand,
+    },
+    /// `cvt.rn{.satfinite}{.relu}` between a pair of 8-bit floats and a pair of halves, element by element.
+    CvtPacked {
+        relu: bool,
+        finite: bool,
+        to: ScalarType,
+        from: ScalarType,
+        d: RegisterId,
+        a: Operand,
     },
     /// `cvta`: address in `space` to generic, or back with `to_space`. `ty` is `u32` or `u64`.
     Cvta {
@@ -333,13 +463,15 @@ pub enum Op {
     },
 
     /// `add`, `sub`, `mul`, `min`, `max` on floats. Without `rounding` the result is rounded to nearest even, and a
-    /// compiler may fuse it. `nan`: `min`, `max` give NaN if an operand is.
+    /// compiler may fuse it. `nan`: `min`, `max` give NaN if an operand is. `xorsign`: `min`, `max` of the magnitudes, with
+    /// the exclusive or of the signs.
     FloatBinary {
         operation: FloatBinary,
         rounding: Option<Rounding>,
         flush: bool,
         saturate: bool,
         nan: bool,
+        xorsign: bool,
         ty: ScalarType,
         d: RegisterId,
         a: Operand,
@@ -411,6 +543,23 @@ pub enum Op {
     },
     /// `activemask.b32`.
     ActiveMask { d: RegisterId },
+    /// `match.sync`: `p` (`all` only) says whether all lanes have the same value.
+    Match {
+        mode: MatchMode,
+        ty: ScalarType,
+        d: RegisterId,
+        p: Option<RegisterId>,
+        a: Operand,
+        mask: Operand,
+    },
+    /// `nanosleep.u32`: a hint, no effect on values.
+    Nanosleep { a: Operand },
+    /// `createpolicy`: an opaque 64-bit cache policy. `arguments` is everything after the destination.
+    CreatePolicy {
+        kind: PolicyKind,
+        d: RegisterId,
+        arguments: Vec<Operand>,
+    },
 
     /// `bar.sync` (`aligned`), `barrier.sync`: waits for `threads` threads (all, where `None`).
     BarrierSync {
@@ -440,13 +589,14 @@ pub enum Op {
     /// `fence.{sc,acq_rel}.SCOPE`.
     Fence { sequential: bool, scope: Scope },
 
-    /// `cp.async.{ca,cg}.shared.global [d], [s], bytes{, source_bytes}`: 4, 8 or 16 bytes (`cg`: 16); bytes beyond
-    /// `source_bytes` are written as zero.
+    /// `cp.async.{ca,cg}.shared.global [d], [s], bytes{, source_bytes | , ignore}`: 4, 8 or 16 bytes (`cg`: 16); bytes
+    /// beyond `source_bytes` are written as zero, and so are all where `ignore` holds.
     CpAsync {
         operator: CacheOperator,
         prefetch: Option<Prefetch>,
         bytes: u8,
         source_bytes: Option<Operand>,
+        ignore: Option<Predicate>,
         policy: Option<Operand>,
         d: Address,
         s: Address,
@@ -472,6 +622,8 @@ pub enum Op {
         address: Address,
         a: Vec<RegisterId>,
     },
+    /// `movmatrix.sync.aligned.m8n8.trans.b16`: the transpose of an 8 x 8 matrix of halves over the lanes.
+    MovMatrix { d: RegisterId, a: Operand },
     /// `mma.sync`.
     Mma(Box<Mma>),
 
@@ -480,6 +632,15 @@ pub enum Op {
         uniform: bool,
         target: InstructionId,
     },
+    /// `brx.idx`: to the label of a `.branchtargets` list that `index` counts; `list` is an index into
+    /// `Function::branch_lists`.
+    BranchIndexed {
+        uniform: bool,
+        index: Operand,
+        list: u32,
+    },
+    /// `call`: of the function at that index of `Module::functions`.
+    Call(Box<Call>),
     /// `ret`.
     Ret,
     /// `exit`.

@@ -4,6 +4,7 @@
 //! for attention kernels on `sm_80`; anything else is reported as not supported, with its place.
 
 mod error;
+mod inline;
 mod instruction;
 mod lex;
 mod module;
@@ -11,10 +12,12 @@ mod opcode;
 mod operation;
 mod parse;
 mod print;
+mod rename;
 mod scalar;
 mod walk;
 
 pub use error::{Error, ErrorKind};
+pub use inline::{InlineError, inline};
 pub use instruction::*;
 pub use module::*;
 pub use opcode::*;

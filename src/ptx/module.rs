@@ -39,6 +39,8 @@ pub struct Module {
     pub variables: Vec<Variable>,
     /// Entry functions, in order.
     pub functions: Vec<Function>,
+    /// Functions that others call (`.func`), in the order of their first declaration.
+    pub callees: Vec<Callee>,
     /// `.file` table.
     pub files: Vec<SourceFile>,
     /// `.section` blocks (debug information), verbatim.
@@ -266,7 +268,28 @@ pub struct Instruction {
     pub location: Option<LocationId>,
 }
 
-/// An entry function. Nested `{ }` scopes are flattened; names that clash are made unique.
+/// A `.func`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Callee {
+    /// The function; without code where the text only declares it (`.extern`).
+    pub function: Function,
+    /// Result parameters. Its code addresses result `n` as [`Symbol::Param`](super::Symbol::Param) of the number of its
+    /// parameters plus `n`.
+    pub results: Vec<Param>,
+    /// False where the text only declares it.
+    pub defined: bool,
+}
+
+/// The labels of a `.branchtargets` list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BranchList {
+    /// Name, unique among the labels of the function.
+    pub name: String,
+    /// Where each leads, in order.
+    pub targets: Vec<InstructionId>,
+}
+
+/// A function, most often an entry. Nested `{ }` scopes are flattened; names that clash are made unique.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Function {
     /// Name.
@@ -285,6 +308,8 @@ pub struct Function {
     pub instructions: Vec<Instruction>,
     /// Labels, by position.
     pub labels: Vec<Label>,
+    /// Lists that `brx.idx` chooses from.
+    pub branch_lists: Vec<BranchList>,
     /// Pragmas, by position.
     pub pragmas: Vec<Pragma>,
     /// Places in the CUDA source that instructions name, callers before callees.

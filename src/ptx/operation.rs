@@ -314,14 +314,92 @@ spelled! {
 }
 
 spelled! {
+    /// What `testp` asks of a float.
+    FloatProperty {
+        /// Neither infinite nor NaN.
+        Finite = "finite",
+        /// Infinite.
+        Infinite = "infinite",
+        /// No NaN.
+        Number = "number",
+        /// NaN.
+        NotANumber = "notanumber",
+        /// Neither zero, subnormal, infinite nor NaN.
+        Normal = "normal",
+        /// Subnormal.
+        Subnormal = "subnormal",
+    }
+}
+
+spelled! {
+    /// Products that a `dp4a` or `dp2a` adds up.
+    DotShape {
+        /// Four bytes of `a` with those of `b`.
+        Bytes = "dp4a",
+        /// Two halves of `a` with the low two bytes of `b`.
+        LowHalf = "dp2a.lo",
+        /// Two halves of `a` with the high two bytes of `b`.
+        HighHalf = "dp2a.hi",
+    }
+}
+
+spelled! {
+    /// Which 32 of the 48 bits of a `mul24` or `mad24` count.
+    ProductHalf {
+        /// Bits 0 to 31.
+        Lo = "lo",
+        /// Bits 16 to 47.
+        Hi = "hi",
+    }
+}
+
+spelled! {
+    /// What `match.sync` compares.
+    MatchMode {
+        /// `d`: lanes with the same value as this one.
+        Any = "any",
+        /// `d`: the mask if all lanes have the same value, else 0.
+        All = "all",
+    }
+}
+
+spelled! {
+    /// Modifiers of a `createpolicy`, in their canonical order.
+    PolicyKind {
+        /// Evict last.
+        Last = "fractional.L2::evict_last",
+        /// Evict last, the rest unchanged.
+        LastUnchanged = "fractional.L2::evict_last.L2::evict_unchanged",
+        /// Evict first.
+        First = "fractional.L2::evict_first",
+        /// Evict first, the rest unchanged.
+        FirstUnchanged = "fractional.L2::evict_first.L2::evict_unchanged",
+        /// Normal.
+        Normal = "fractional.L2::evict_normal",
+        /// Unchanged.
+        Unchanged = "fractional.L2::evict_unchanged",
+    }
+}
+
+spelled! {
     /// Tile of an `mma.sync`: A is `m x k` by rows, B is `k x n` by columns.
     MmaShape {
+        /// 8 x 8 x 4.
+        M8N8K4 = "m8n8k4",
+        /// 8 x 8 x 16.
+        M8N8K16 = "m8n8k16",
+        /// 8 x 8 x 32.
+        M8N8K32 = "m8n8k32",
         /// 16 x 8 x 4.
         M16N8K4 = "m16n8k4",
         /// 16 x 8 x 8.
         M16N8K8 = "m16n8k8",
         /// 16 x 8 x 16.
         M16N8K16 = "m16n8k16",
+        /// 16 x 8 x 32.
+        M16N8K32 = "m16n8k32",
+        /// 16 x 8 x 64.
+        M16N8K64 = "m16n8k64",
     }
 }
 
@@ -329,9 +407,19 @@ impl MmaShape {
     /// `k`.
     pub const fn k(self) -> u32 {
         match self {
-            Self::M16N8K4 => 4,
+            Self::M8N8K4 | Self::M16N8K4 => 4,
             Self::M16N8K8 => 8,
-            Self::M16N8K16 => 16,
+            Self::M8N8K16 | Self::M16N8K16 => 16,
+            Self::M8N8K32 | Self::M16N8K32 => 32,
+            Self::M16N8K64 => 64,
+        }
+    }
+
+    /// `m`: 8 or 16 rows.
+    pub const fn rows(self) -> u32 {
+        match self {
+            Self::M8N8K4 | Self::M8N8K16 | Self::M8N8K32 => 8,
+            Self::M16N8K4 | Self::M16N8K8 | Self::M16N8K16 | Self::M16N8K32 | Self::M16N8K64 => 16,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod modifiers;
 mod operands;
+mod product;
 mod statement;
 
 use super::{
@@ -28,9 +29,21 @@ fn write_module(out: &mut String, module: &Module) -> std::fmt::Result {
         out.push('\n');
         write_variable(out, variable)?;
     }
+    // Declarations first, in order: a call may stand before the function it calls.
+    for callee in &module.callees {
+        out.push('\n');
+        write_head(out, ".func", Some(&callee.results), &callee.function)?;
+        out.push_str(";\n");
+    }
+    for callee in module.callees.iter().filter(|callee| callee.defined) {
+        out.push('\n');
+        write_head(out, ".func", Some(&callee.results), &callee.function)?;
+        write_body(out, module, &callee.function)?;
+    }
     for function in &module.functions {
         out.push('\n');
-        write_function(out, module, function)?;
+        write_head(out, ".entry", None, function)?;
+        write_body(out, module, function)?;
     }
     for file in &module.files {
         writeln!(out, "\t.file\t{} \"{}\"", file.index, file.path)?;
@@ -118,23 +131,33 @@ fn write_directives(out: &mut String, directives: &Directives) -> std::fmt::Resu
     Ok(())
 }
 
-fn write_function(out: &mut String, module: &Module, function: &Function) -> std::fmt::Result {
-    write!(
-        out,
-        "{}.entry {}(",
-        linkage(function.linkage),
-        function.name
-    )?;
-    for (index, param) in function.params.iter().enumerate() {
+fn write_params(out: &mut String, params: &[Param]) -> std::fmt::Result {
+    out.push('(');
+    for (index, param) in params.iter().enumerate() {
         out.write_str(if index == 0 { "\n" } else { ",\n" })?;
         write_param(out, param)?;
     }
-    out.write_str(if function.params.is_empty() {
-        ")\n"
-    } else {
-        "\n)\n"
-    })?;
-    write_directives(out, &function.directives)?;
+    out.write_str(if params.is_empty() { ")" } else { "\n)" })
+}
+
+fn write_head(
+    out: &mut String,
+    kind: &str,
+    results: Option<&[Param]>,
+    function: &Function,
+) -> std::fmt::Result {
+    write!(out, "{}{kind} ", linkage(function.linkage))?;
+    if let Some(results) = results.filter(|results| !results.is_empty()) {
+        write_params(out, results)?;
+        out.push(' ');
+    }
+    out.push_str(&function.name);
+    write_params(out, &function.params)?;
+    out.push('\n');
+    write_directives(out, &function.directives)
+}
+
+fn write_body(out: &mut String, module: &Module, function: &Function) -> std::fmt::Result {
     out.write_str("{\n")?;
     for bank in &function.registers {
         write!(out, "\t.reg .{} \t{}", bank.ty, bank.name)?;
@@ -146,6 +169,14 @@ fn write_function(out: &mut String, module: &Module, function: &Function) -> std
     for variable in &function.variables {
         out.push('\t');
         write_variable(out, variable)?;
+    }
+    for list in &function.branch_lists {
+        let labels: Vec<&str> = list
+            .targets
+            .iter()
+            .map(|at| function.label_at(*at).map_or("?", |label| &label.name))
+            .collect();
+        writeln!(out, "{}: .branchtargets {};", list.name, labels.join(", "))?;
     }
     write_code(out, module, function)?;
     out.write_str("}\n")

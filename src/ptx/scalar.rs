@@ -68,6 +68,18 @@ spelled! {
         Bf16 = "bf16",
         /// Two bfloat16 in 32 bits, element 0 in the low half.
         Bf16x2 = "bf16x2",
+        /// 8-bit float of 4 exponent and 3 fraction bits, no infinity.
+        E4m3 = "e4m3",
+        /// 8-bit float of 5 exponent and 2 fraction bits.
+        E5m2 = "e5m2",
+        /// Two `e4m3` in 16 bits, element 0 in the low byte.
+        E4m3x2 = "e4m3x2",
+        /// Two `e5m2` in 16 bits, element 0 in the low byte.
+        E5m2x2 = "e5m2x2",
+        /// Unsigned 4 bits, operand of an `mma` only.
+        U4 = "u4",
+        /// Two's complement 4 bits, operand of an `mma` only.
+        S4 = "s4",
         /// 19-bit float kept in the high bits of 32.
         Tf32 = "tf32",
         /// IEEE binary32.
@@ -97,8 +109,15 @@ impl ScalarType {
     pub const fn bits(self) -> u32 {
         match self {
             Self::Pred => 1,
-            Self::B8 | Self::U8 | Self::S8 => 8,
-            Self::B16 | Self::U16 | Self::S16 | Self::F16 | Self::Bf16 => 16,
+            Self::U4 | Self::S4 => 4,
+            Self::B8 | Self::U8 | Self::S8 | Self::E4m3 | Self::E5m2 => 8,
+            Self::B16
+            | Self::U16
+            | Self::S16
+            | Self::F16
+            | Self::Bf16
+            | Self::E4m3x2
+            | Self::E5m2x2 => 16,
             Self::B32
             | Self::U32
             | Self::S32
@@ -120,9 +139,13 @@ impl ScalarType {
         match self {
             Self::Pred => TypeKind::Predicate,
             Self::B8 | Self::B16 | Self::B32 | Self::B64 => TypeKind::Bits,
-            Self::U8 | Self::U16 | Self::U32 | Self::U64 => TypeKind::Unsigned,
-            Self::S8 | Self::S16 | Self::S32 | Self::S64 => TypeKind::Signed,
-            Self::F16
+            Self::U4 | Self::U8 | Self::U16 | Self::U32 | Self::U64 => TypeKind::Unsigned,
+            Self::S4 | Self::S8 | Self::S16 | Self::S32 | Self::S64 => TypeKind::Signed,
+            Self::E4m3
+            | Self::E5m2
+            | Self::E4m3x2
+            | Self::E5m2x2
+            | Self::F16
             | Self::F16x2
             | Self::Bf16
             | Self::Bf16x2
@@ -136,8 +159,15 @@ impl ScalarType {
     pub const fn mask(self) -> u64 {
         match self {
             Self::Pred => 1,
-            Self::B8 | Self::U8 | Self::S8 => 0xff,
-            Self::B16 | Self::U16 | Self::S16 | Self::F16 | Self::Bf16 => 0xffff,
+            Self::U4 | Self::S4 => 0xf,
+            Self::B8 | Self::U8 | Self::S8 | Self::E4m3 | Self::E5m2 => 0xff,
+            Self::B16
+            | Self::U16
+            | Self::S16
+            | Self::F16
+            | Self::Bf16
+            | Self::E4m3x2
+            | Self::E5m2x2 => 0xffff,
             Self::B32
             | Self::U32
             | Self::S32
@@ -207,6 +237,10 @@ spelled! {
         Clock64 = "%clock64",
         /// Nanoseconds.
         Globaltimer = "%globaltimer",
+        /// Nanoseconds, low 32 bits.
+        GlobaltimerLo = "%globaltimer_lo",
+        /// Nanoseconds, high 32 bits.
+        GlobaltimerHi = "%globaltimer_hi",
         /// Bytes of shared memory asked for at launch.
         DynamicSmemSize = "%dynamic_smem_size",
         /// Bytes of shared memory in all.

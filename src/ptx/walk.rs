@@ -87,6 +87,10 @@ impl Op {
             | Self::Mov { d, a, .. }
             | Self::Cvt { d, a, .. }
             | Self::Cvta { d, a, .. }
+            | Self::CvtPacked { d, a, .. }
+            | Self::TestProperty { p: d, a, .. }
+            | Self::IsSpace { p: d, a, .. }
+            | Self::MovMatrix { d, a }
             | Self::FloatUnary { d, a, .. }
             | Self::Math { d, a, .. } => {
                 walk.write([*d]);
@@ -96,6 +100,8 @@ impl Op {
             | Self::Logic { d, a, b, .. }
             | Self::Shift { d, a, b, .. }
             | Self::CvtPair { d, a, b, .. }
+            | Self::AddCarry { d, a, b, .. }
+            | Self::CopySign { d, a, b, .. }
             | Self::FloatBinary { d, a, b, .. }
             | Self::FloatDiv { d, a, b, .. } => {
                 walk.write([*d]);
@@ -106,9 +112,48 @@ impl Op {
             | Self::Lop3 { d, a, b, c, .. }
             | Self::Prmt { d, a, b, c, .. }
             | Self::BitFieldExtract { d, a, b, c, .. }
+            | Self::MadCarry { d, a, b, c, .. }
+            | Self::AbsoluteDifference { d, a, b, c, .. }
+            | Self::Dot { d, a, b, c, .. }
+            | Self::Slct { d, a, b, c, .. }
             | Self::Fma { d, a, b, c, .. } => {
                 walk.write([*d]);
                 walk.operands([*a, *b, *c]);
+            }
+            Self::Product24 { d, a, b, c, .. } => {
+                walk.write([*d]);
+                walk.operands([*a, *b]);
+                walk.operands(*c);
+            }
+            Self::Lop3Predicate {
+                d, p, a, b, c, q, ..
+            } => {
+                walk.write(*d);
+                walk.write([*p]);
+                walk.operands([*a, *b, *c]);
+                walk.read([q.register]);
+            }
+            Self::Set {
+                combine, d, a, b, ..
+            } => {
+                walk.write([*d]);
+                walk.operands([*a, *b]);
+                walk.read(combine.map(|(_, c)| c.register));
+            }
+            Self::Match { d, p, a, mask, .. } => {
+                walk.write([*d]);
+                walk.write(*p);
+                walk.operands([*a, *mask]);
+            }
+            Self::Nanosleep { a } => walk.operands([*a]),
+            Self::CreatePolicy { d, arguments, .. } => {
+                walk.write([*d]);
+                walk.operands(arguments.iter().copied());
+            }
+            Self::BranchIndexed { index, .. } => walk.operands([*index]),
+            Self::Call(call) => {
+                walk.operands(call.arguments.iter().copied());
+                walk.operands(call.results.iter().copied());
             }
             Self::BitFieldInsert {
                 d, a, b, c, length, ..
@@ -211,6 +256,7 @@ impl Op {
             Self::WarpSync { mask } => walk.operands([*mask]),
             Self::CpAsync {
                 source_bytes,
+                ignore,
                 policy,
                 d,
                 s,
@@ -219,6 +265,7 @@ impl Op {
                 walk.address(*d);
                 walk.address(*s);
                 walk.operands(*source_bytes);
+                walk.read(ignore.map(|ignore| ignore.register));
                 walk.operands(*policy);
             }
             Self::LdMatrix { d, address, .. } => {

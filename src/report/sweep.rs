@@ -1,6 +1,6 @@
 //! Many cases of one kernel: verdicts counted, failures with the command that repeats each.
 
-use super::diagnostic;
+use super::{diagnostic, verdict};
 use crate::diagnostic::Blame;
 use crate::oracle::{CaseReport, Tally};
 use crate::verdict::{Agreement, Fault, Verdict};
@@ -39,23 +39,20 @@ impl Sweep {
 
     /// Agreements of all cases together: counts added, the worst distances.
     pub fn agreement(&self) -> Agreement {
-        let none = Agreement {
-            compared: 0,
-            skipped: 0,
-            o_worst: 0.0,
-            lse_worst: 0.0,
-        };
-        self.reports
-            .iter()
-            .fold(none, |all, report| match &report.verdict {
-                Verdict::Agree(one) => Agreement {
-                    compared: all.compared + one.compared,
-                    skipped: all.skipped + one.skipped,
-                    o_worst: all.o_worst.max(one.o_worst),
-                    lse_worst: all.lse_worst.max(one.lse_worst),
-                },
-                Verdict::Disagree(_) | Verdict::Incomparable(_) | Verdict::Unsupported(_) => all,
-            })
+        let mut all = Agreement::default();
+        for report in &self.reports {
+            if let Verdict::Agree(one) = &report.verdict {
+                all.compared += one.compared;
+                all.exact += one.exact;
+                all.replayed += one.replayed;
+                all.skipped += one.skipped;
+                all.o_worst = all.o_worst.max(one.o_worst);
+                all.lse_worst = all.lse_worst.max(one.lse_worst);
+                all.suspicion.count += one.suspicion.count;
+                all.suspicion.rms = all.suspicion.rms.max(one.suspicion.rms);
+            }
+        }
+        all
     }
 
     /// The command that repeats a case.
@@ -164,6 +161,7 @@ impl Sweep {
     pub fn json(&self) -> Value {
         let Tally {
             agree,
+            suspicious,
             disagree,
             incomparable,
             unsupported,
@@ -181,10 +179,14 @@ impl Sweep {
             "seed": self.seed,
             "cases": self.reports.len(),
             "agree": agree,
+            "suspicious": suspicious,
             "disagree": disagree,
             "incomparable": incomparable,
             "unsupported": unsupported,
             "elements_compared": agreement.compared,
+            "elements_without_tolerance": agreement.exact,
+            "elements_replayed": agreement.replayed,
+            "elements_suspicious": agreement.suspicion.count,
             "elements_not_compared": agreement.skipped,
             "o_worst_in_bounds": rounded(agreement.o_worst),
             "lse_worst_in_bounds": rounded(agreement.lse_worst),
@@ -210,6 +212,7 @@ impl Sweep {
             "command": self.command(report),
             "verdict": report.verdict.name(),
             "detail": detail,
+            "result": verdict::json(&report.verdict),
             "findings": findings,
         })
     }

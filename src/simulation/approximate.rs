@@ -54,6 +54,17 @@ impl Noise {
         match how {
             Reciprocal::DivRn => o / x,
             Reciprocal::RcpRn => o * (1.0 / x),
+            Reciprocal::DivFull => {
+                let rounded = o / x;
+                let steps = match self {
+                    Self::Largest => 2.0,
+                    Self::Nearest | Self::Random(_) => self.steps(place, 2.0),
+                };
+                if steps == 0.0 || !rounded.is_finite() {
+                    return rounded;
+                }
+                f64_to_f32(f64::from(rounded) + steps * unit(rounded))
+            }
             Reciprocal::RcpApproxFtz => {
                 let rounded = 1.0 / x;
                 let steps = match self {

@@ -149,7 +149,14 @@ mod tests {
                 for at in (0..depth).step_by(how.terms) {
                     let range = at..at + how.terms;
                     let (a, b) = (&a[range.clone()], &b[range]);
-                    expected = block(how, tile.operand, tile.accumulator, a, b, expected);
+                    expected = block(
+                        how,
+                        (tile.operand, tile.operand),
+                        tile.accumulator,
+                        a,
+                        b,
+                        expected,
+                    );
                 }
                 assert_eq!(c.to_bits(), expected, "{target} element {i}");
             }

@@ -11,7 +11,8 @@ use super::launch::{self, Launch, Options};
 use super::memory::{Memory, View};
 use super::{Report, Stats, Stop};
 use crate::convert::index;
-use crate::ptx::{Module, Op, Space};
+use crate::diagnostic::{Blame, Code, Diagnostic};
+use crate::ptx::{Function, InlineError, InstructionId, Module, Op, Space, inline};
 use rayon::prelude::*;
 
 /// CTAs that run between two commits: bounds what their writes and findings take.
@@ -25,6 +26,8 @@ pub(crate) fn run(
     options: &Options,
 ) -> Result<Report, Stop> {
     let function = launch::check(module, launch)?;
+    let function =
+        &*inline(module, function).map_err(|error| unsupported(module, function, error))?;
     let layout = launch::lay_out(module, function, launch, memory)?;
     let allocated = layout.allocated.clone();
     let program = Program::new(module, function, launch, layout, options.target);
@@ -33,6 +36,19 @@ pub(crate) fn run(
         memory.free(address);
     }
     result
+}
+
+fn unsupported(module: &Module, function: &Function, error: InlineError) -> Stop {
+    Stop::Unsupported(Box::new(Diagnostic {
+        code: Code("ptx-unsupported"),
+        blame: Blame::Unsupported,
+        message: error.to_string(),
+        sites: vec![module.site(function, InstructionId(0), "called from here on")],
+        help: Some(
+            "let the compiler inline the function, or write the recursion as a loop".to_owned(),
+        ),
+        count: 1,
+    }))
 }
 
 fn run_program(
@@ -108,10 +124,7 @@ fn run_program(
     })
 }
 
-fn to_diagnostics(
-    program: &Program<'_>,
-    findings: Vec<Finding>,
-) -> Vec<crate::diagnostic::Diagnostic> {
+fn to_diagnostics(program: &Program<'_>, findings: Vec<Finding>) -> Vec<Diagnostic> {
     detect::merge(findings)
         .iter()
         .map(|finding| detect::to_diagnostic(program, finding))

@@ -251,6 +251,9 @@ pub(crate) fn lay_out(
                 }
                 let writable = variable.space == Space::Global;
                 let address = memory.allocate(&variable.name, initial(variable), writable);
+                if variable.space == Space::Const {
+                    memory.make_constant(address);
+                }
                 allocated.push(address);
                 Ok(address)
             }

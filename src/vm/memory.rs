@@ -46,6 +46,8 @@ struct Allocation {
     /// A bit a byte: written by the host or by a kernel.
     defined: Vec<u64>,
     writable: bool,
+    /// A variable of constant memory.
+    constant: bool,
     live: bool,
 }
 
@@ -123,9 +125,17 @@ impl Memory {
             bytes,
             defined,
             writable,
+            constant: false,
             live: true,
         });
         base
+    }
+
+    /// Makes the allocation at `address` one of constant memory.
+    pub(crate) fn make_constant(&mut self, address: u64) {
+        if let Some(found) = self.allocations.iter_mut().find(|a| a.base == address) {
+            found.constant = true;
+        }
     }
 
     /// Frees the allocation that starts at `address`: every later access to it is a finding. False if there is none.
@@ -355,6 +365,13 @@ impl<'a> View<'a> {
             }
         }
         undefined
+    }
+
+    /// True where a variable of constant memory lies.
+    pub(crate) fn is_constant(&self, address: u64) -> bool {
+        self.memory
+            .locate(address, 1)
+            .is_ok_and(|id| self.memory.allocations[id.0].constant)
     }
 
     /// True where the kernel may write the allocation that holds `address`.

@@ -15,11 +15,13 @@ pub enum Target {
     Sm89,
     /// Hopper (H100, H200).
     Sm90,
+    /// Blackwell (B100, B200): its `mma.sync` only; `tcgen05` is not supported.
+    Sm100,
 }
 
 impl Target {
     /// Every target, oldest first.
-    pub const ALL: [Self; 4] = [Self::Sm80, Self::Sm86, Self::Sm89, Self::Sm90];
+    pub const ALL: [Self; 5] = [Self::Sm80, Self::Sm86, Self::Sm89, Self::Sm90, Self::Sm100];
 
     /// The number in `sm_NN`.
     pub fn capability(self) -> u32 {
@@ -28,6 +30,7 @@ impl Target {
             Self::Sm86 => 86,
             Self::Sm89 => 89,
             Self::Sm90 => 90,
+            Self::Sm100 => 100,
         }
     }
 }
@@ -40,7 +43,7 @@ impl fmt::Display for Target {
 
 /// A text that names no known target.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("target `{0}` is not known; known are sm_80, sm_86, sm_89, sm_90")]
+#[error("target `{0}` is not known; known are sm_80, sm_86, sm_89, sm_90, sm_100")]
 pub struct UnknownTarget(pub String);
 
 impl FromStr for Target {
@@ -68,6 +71,7 @@ mod tests {
             assert_eq!(target.to_string().parse(), Ok(target));
         }
         assert_eq!("sm_90a".parse(), Ok(Target::Sm90));
+        assert_eq!("sm_100a".parse(), Ok(Target::Sm100));
         assert!("sm_70".parse::<Target>().is_err());
     }
 }

@@ -18,6 +18,9 @@
 //! `finding` (default: none) lists the codes of all findings, `stop` the code with which the run must stop.
 //! A `?` in place of a word accepts anything.
 
+mod accepted;
+mod coverage;
+
 use flashproof::diagnostic::Diagnostic;
 use flashproof::ptx::{Opcode, parse};
 use flashproof::vm::{Initial, Launch, Memory, Options, Stop, Target, run};

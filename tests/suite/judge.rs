@@ -1,5 +1,7 @@
 //! `answer` and `judge`, run as a user runs them, on problems given as `.npy` files.
 
+mod probes;
+
 use flashproof::backend::{Backend, Settings};
 use flashproof::case::Case;
 use flashproof::format::npy;
@@ -433,4 +435,95 @@ fn halves_are_read_as_they_are() {
     let (code, _, err) = folder.run(ANSWER);
     assert_eq!((code, err.as_str()), (0, ""));
     assert_eq!(folder.array("o.npy"), before);
+}
+
+/// A safetensors file of bf16 tensors.
+fn safetensors_of(tensors: &[(&str, Vec<usize>, &[f64])]) -> Vec<u8> {
+    use safetensors::Dtype;
+    use safetensors::tensor::TensorView;
+    let bytes: Vec<Vec<u8>> = tensors
+        .iter()
+        .map(|(_, _, values)| {
+            let words = values.iter().map(|&x| flashproof::convert::f64_to_bf16(x));
+            words.flat_map(half::bf16::to_le_bytes).collect()
+        })
+        .collect();
+    let views = tensors.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
+        let view = TensorView::new(Dtype::BF16, shape.clone(), bytes).unwrap();
+        (*name, view)
+    });
+    safetensors::serialize(views, None).unwrap()
+}
+
+#[test]
+fn one_safetensors_file_is_a_problem_and_its_result() {
+    let folder = Folder::new("safetensors");
+    let problem = folder.problem(&format!("{CASE} dtype=bf16"));
+    let npy = ANSWER.replace("--dtype f16", "--dtype bf16");
+    let (code, _, err) = folder.run(&npy);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let expected = folder.array("o.npy");
+    let o = rounded(DType::Bf16, &expected.values);
+    let [q, k, v] = [&problem.q, &problem.k, &problem.v].map(Tensor::to_f64);
+    let write = |o: &[f64]| {
+        let file = safetensors_of(&[
+            ("q", vec![4, 9, 32], &q),
+            ("k", vec![2, 21, 32], &k),
+            ("v", vec![2, 21, 32], &v),
+            ("output", vec![4, 9, 32], o),
+            ("attention.out", vec![4, 9, 32], o),
+        ]);
+        folder.write("all.safetensors", file);
+    };
+    write(&o);
+    let all = "--tensors all.safetensors --dtype bf16 --causal";
+    let (code, _, err) = folder.run(&format!("answer {all} --o again.npy"));
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!(folder.array("again.npy"), expected);
+    let judge = format!("judge {all} --target sm_90 --p-dtype bf16");
+    let (code, out, _) = folder.run(&judge);
+    assert_eq!(code, 0, "{out}");
+    assert!(
+        out.starts_with("all.safetensors:output: agree: 1152 elements"),
+        "{out}"
+    );
+    // Both kinds of file in one problem, and a tensor by its name.
+    let mixed = "judge --q q.npy --k all.safetensors:k --v v.npy --output all.safetensors:attention.out --dtype bf16 \
+                 --causal --target sm_90 --p-dtype bf16";
+    let (code, out, err) = folder.run(mixed);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(
+        out.starts_with("all.safetensors:attention.out: agree"),
+        "{out}"
+    );
+    let mut wrong = o;
+    wrong[77] += 0.5;
+    write(&wrong);
+    let (code, out, _) = folder.run(&judge);
+    assert_eq!(code, 1, "{out}");
+
+    refused(
+        &folder,
+        &mixed.replace(":k ", ":keys "),
+        "all.safetensors: tensor keys is missing from the 5 tensors of the file",
+    );
+    refused(
+        &folder,
+        &judge.replace("--tensors all.safetensors", "--tensors none.safetensors"),
+        "cannot read none.safetensors",
+    );
+    let (code, _, err) = folder.run("answer --dtype bf16 --o o.npy --q q.npy");
+    assert_eq!(code, 2);
+    assert!(err.contains("--k <K.npy>"), "{err}");
+    let whole = fs::read(folder.0.join("all.safetensors")).unwrap();
+    folder.write("all.safetensors", &whole[..whole.len() - 1]);
+    // The last tensor is cut, whichever it is; a header cut short is no header.
+    let (code, _, err) = folder.run(&mixed.replace("q.npy", "all.safetensors:q"));
+    assert!(code == 2 || err.is_empty(), "{err}");
+    folder.write("all.safetensors", &whole[..100]);
+    refused(
+        &folder,
+        &judge,
+        "all.safetensors: not a safetensors file of 100 bytes",
+    );
 }

@@ -68,6 +68,7 @@ fn verdict(got: f32, answer: f64, bound: f64) -> Verdict {
     let bound = Bound {
         o: vec![bound],
         lse: vec![0.0],
+        ..Bound::default()
     };
     let output = Output {
         o: Tensor::F32(vec![got]),
@@ -95,7 +96,9 @@ quickcheck! {
 
     fn case_problems_are_the_same_twice(case: AnyCase) -> bool {
         let (first, second) = (case.0.problem().unwrap(), case.0.problem().unwrap());
-        first.q == second.q && first.k == second.k && first.v == second.v && first.layout == second.layout
+        // As text: a poisoned key is NaN, which equals nothing.
+        let text = |problem: &Problem| format!("{:?} {:?} {:?}", problem.q, problem.k, problem.v);
+        text(&first) == text(&second) && first.layout == second.layout
     }
 
     fn ulp_distance_is_a_metric(a: f32, b: f32, c: f32) -> bool {

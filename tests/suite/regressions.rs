@@ -78,6 +78,47 @@ fn the_seeds_of_the_fuzzer_are_those_that_are_written() {
 }
 
 #[test]
+fn texts_that_the_fuzzer_found_and_starts_from_are_replayed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut programs, mut count) = (0, 0);
+    for folder in ["fuzz/regressions/ptx", "tests/ptx"] {
+        for entry in fs::read_dir(root.join(folder)).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            let is_input = |extension: &std::ffi::OsStr| extension == "bin" || extension == "ptx";
+            if path.extension().is_some_and(is_input) {
+                programs += usize::from(oracle::fuzz_ptx(&fs::read(&path).unwrap()));
+                count += 1;
+            }
+        }
+    }
+    assert!(programs > 500, "{programs} programs of {count} texts");
+}
+
+/// Wherever a text is cut off, it is malformed: nothing says that this tool lacks something.
+#[test]
+fn a_text_that_is_cut_off_is_malformed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ptx");
+    for name in [
+        "call_uni",
+        "brx_idx",
+        "const_and_symbols",
+        "mma_m16n8k32_f32_e4m3_e5m2_sm_89",
+    ] {
+        let text = fs::read_to_string(root.join(format!("{name}.ptx"))).unwrap();
+        let text = &text[text.find(".version").unwrap()..];
+        for end in 0..text.trim_end().len() {
+            match flashproof::ptx::parse(name, &text[..end]) {
+                Ok(_) => assert!(
+                    text[..end].trim_end().ends_with(['}', ';', '4']),
+                    "{name} {end}"
+                ),
+                Err(error) => assert!(!error.is_unsupported(), "{name} {end}: {error}"),
+            }
+        }
+    }
+}
+
+#[test]
 fn what_the_fuzzer_found_and_what_it_starts_from_is_replayed() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut reached = oracle::Reached::default();

@@ -234,7 +234,8 @@ fn freed_memory_is_named() {
 
 #[test]
 fn an_unsupported_form_says_nothing_about_the_kernel() {
-    let code = ".reg .f64 %d<3>;\nmov.f64 %d1, 0d3FF0000000000000;\nadd.rz.f64 %d2, %d1, %d1;";
+    let code = ".reg .f32 %f<5>;\n.reg .b32 %x<7>;\n\
+        mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 {%f1, %f2, %f3, %f4}, {%x1, %x2, %x3, %x4}, {%x5, %x6}, {%f1, %f2, %f3, %f4};";
     match go(code, 1, &Options::default()).0 {
         Err(Stop::Unsupported(diagnostic)) => {
             assert_eq!(diagnostic.blame, flashproof::diagnostic::Blame::Unsupported);

@@ -238,17 +238,18 @@ impl Task for Values<'_> {
     }
 }
 
-/// Weighted sums in plain f64, for measuring what certainty costs.
-#[cfg(test)]
+/// Weighted sums of eight rows and one group of channels in plain f64, added to the sums so far.
 pub(super) struct Single<'a> {
+    /// Weights, first row's first key, from row to row at distance `p_stride`.
     pub(super) p: &'a [f64],
     pub(super) p_stride: usize,
+    /// Values (keys, [`GROUP`]).
     pub(super) v: &'a [f64],
+    /// Sums, first row's group, from row to row at distance `stride`.
     pub(super) o: &'a mut [f64],
     pub(super) stride: usize,
 }
 
-#[cfg(test)]
 impl Task for Single<'_> {
     type Output = ();
 
@@ -272,10 +273,38 @@ impl Task for Single<'_> {
                 }
                 for (r, sums) in sums.into_iter().enumerate() {
                     for (w, sum) in sums.into_iter().enumerate() {
-                        set(self.o, (first + r) * self.stride + lane + w * LANES, sum);
+                        let place = (first + r) * self.stride + lane + w * LANES;
+                        let so_far = V::load(lanes(self.o, place));
+                        set(self.o, place, so_far.add(sum));
                     }
                 }
             }
         }
+    }
+}
+
+/// Weights of one row in plain f64: scores become `e^(score - max)`, and the sum of them comes out.
+pub(super) struct SingleWeights<'a> {
+    pub(super) exponential: &'a Exponential,
+    /// Scores, whole groups.
+    pub(super) p: &'a mut [f64],
+    pub(super) max: f64,
+}
+
+impl Task for SingleWeights<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<V: Vector, const S: usize, const P: usize, const W: usize>(self) -> f64 {
+        let max = V::splat(self.max);
+        let mut sum = V::splat(0.0);
+        for index in (0..self.p.len()).step_by(LANES) {
+            let weight = self
+                .exponential
+                .single(V::load(lanes(self.p, index)).sub(max));
+            set(self.p, index, weight);
+            sum = sum.add(weight);
+        }
+        sum.store().iter().sum()
     }
 }

@@ -60,7 +60,25 @@ fn is_followed(op: &Op) -> bool {
         | Op::Ld { .. } => true,
         Op::Setp { ty, .. } => ty.kind() != TypeKind::Float,
         Op::Cvt { to, from, .. } => to.kind() != TypeKind::Float && from.kind() != TypeKind::Float,
-        Op::CvtPair { .. }
+        Op::AddCarry { .. }
+        | Op::MadCarry { .. }
+        | Op::Product24 { .. }
+        | Op::AbsoluteDifference { .. }
+        | Op::Dot { .. }
+        | Op::Lop3Predicate { .. }
+        | Op::Set { .. }
+        | Op::Slct { .. }
+        | Op::TestProperty { .. }
+        | Op::CopySign { .. }
+        | Op::IsSpace { .. }
+        | Op::CvtPacked { .. }
+        | Op::Match { .. }
+        | Op::Nanosleep { .. }
+        | Op::CreatePolicy { .. }
+        | Op::MovMatrix { .. }
+        | Op::BranchIndexed { .. }
+        | Op::Call(_)
+        | Op::CvtPair { .. }
         | Op::St { .. }
         | Op::PrefetchLine { .. }
         | Op::Atomic { .. }

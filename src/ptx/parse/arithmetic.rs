@@ -8,7 +8,7 @@ use crate::ptx::ScalarType::{
 };
 use crate::ptx::error::Error;
 use crate::ptx::{
-    Accuracy, BitOp, FloatBinary, FloatUnary, FunnelDirection, FunnelMode, IntegerBinary,
+    Accuracy, BitOp, BoolOp, FloatBinary, FloatUnary, FunnelDirection, FunnelMode, IntegerBinary,
     IntegerUnary, LogicOp, MathFunction, Op, PrmtMode, ProductPart, Rounding, ScalarType,
     ShiftDirection, TypeKind,
 };
@@ -35,6 +35,12 @@ fn widened(ty: ScalarType) -> Option<ScalarType> {
         | U64
         | S8
         | S64
+        | ScalarType::U4
+        | ScalarType::S4
+        | ScalarType::E4m3
+        | ScalarType::E5m2
+        | ScalarType::E4m3x2
+        | ScalarType::E5m2x2
         | F16
         | F16x2
         | Bf16
@@ -69,6 +75,19 @@ impl Body<'_, '_> {
                 ProductPart::Wide => IntegerBinary::MulWide,
             },
         };
+        if m.has("cc") {
+            match operation {
+                IntegerBinary::Add => return self.add_carry(false, false, m),
+                IntegerBinary::Sub => return self.add_carry(true, false, m),
+                IntegerBinary::MulLo
+                | IntegerBinary::MulHi
+                | IntegerBinary::MulWide
+                | IntegerBinary::Div
+                | IntegerBinary::Rem
+                | IntegerBinary::Min
+                | IntegerBinary::Max => {}
+            }
+        }
         self.integer_binary(operation, m)
     }
 
@@ -112,7 +131,12 @@ impl Body<'_, '_> {
             !extremum && m.flag("sat"),
             extremum && m.flag("NaN"),
         );
+        let xorsign = extremum && m.flag("xorsign");
+        if xorsign {
+            m.need_flag("abs")?;
+        }
         let ty = m.ty(FLOATS)?;
+        m.check(!xorsign || ty != F64)?;
         m.check(rounding.is_none_or(|rounding| self.rounds(rounding, ty)))?;
         m.finish()?;
         let d = self.destination(ty)?;
@@ -123,6 +147,7 @@ impl Body<'_, '_> {
             flush,
             saturate,
             nan,
+            xorsign,
             ty,
             d,
             a,
@@ -176,6 +201,9 @@ impl Body<'_, '_> {
     pub(super) fn mad(&mut self, m: &mut Modifiers<'_>) -> Result<Op, Error> {
         if is_float(m) {
             return self.fma(m);
+        }
+        if m.has("cc") {
+            return self.mad_carry(false, m);
         }
         let part = m.need(ProductPart::from_text)?;
         let ty = m.ty(INTEGERS)?;
@@ -266,6 +294,8 @@ impl Body<'_, '_> {
         let rounded =
             matches!(accuracy, Accuracy::Rounded(rounding) if rounding != Rounding::NearestAway);
         m.check(match function {
+            MathFunction::Rcp if ty == F64 && accuracy == Accuracy::Approx => flush,
+            MathFunction::Rsqrt if ty == F64 => accuracy == Accuracy::Approx,
             MathFunction::Rcp | MathFunction::Sqrt => {
                 (ty == F32 && accuracy == Accuracy::Approx) || (matches!(ty, F32 | F64) && rounded)
             }
@@ -352,6 +382,9 @@ impl Body<'_, '_> {
     }
 
     pub(super) fn lop3(&mut self, m: &mut Modifiers<'_>) -> Result<Op, Error> {
+        if let Some(operation) = m.take(BoolOp::from_text) {
+            return self.lop3_predicate(operation, m);
+        }
         m.ty(&[B32])?;
         m.finish()?;
         let d = self.destination(B32)?;

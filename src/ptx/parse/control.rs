@@ -3,12 +3,14 @@
 use super::function::Body;
 use super::modifiers::Modifiers;
 use super::scope::Entity;
-use crate::ptx::ScalarType::{B32, Bf16, F16, F32, Pred, S32, Tf32, U32};
+use crate::ptx::ScalarType::{
+    B32, B64, Bf16, E4m3, E5m2, F16, F32, F64, Pred, S4, S8, S32, Tf32, U4, U8, U32,
+};
 use crate::ptx::error::Error;
 use crate::ptx::{
-    BarrierReduction, BitOp, FloatBinary, FloatUnary, IntegerBinary, IntegerUnary, LogicOp,
-    MathFunction, MembarLevel, Mma, MmaShape, Op, Opcode, ReduxOp, ScalarType, Scope,
-    ShiftDirection, ShuffleMode, VoteMode,
+    BarrierReduction, BitOp, Call, FloatBinary, FloatUnary, IntegerBinary, IntegerUnary, LogicOp,
+    MathFunction, MembarLevel, Mma, MmaShape, Op, Opcode, Operand, ReduxOp, ScalarType, Scope,
+    ShiftDirection, ShuffleMode, Symbol, VoteMode,
 };
 
 impl Body<'_, '_> {
@@ -20,6 +22,14 @@ impl Body<'_, '_> {
             Opcode::Mul => self.binary(None, FloatBinary::Mul, m),
             Opcode::Min => self.binary(Some(IntegerBinary::Min), FloatBinary::Min, m),
             Opcode::Max => self.binary(Some(IntegerBinary::Max), FloatBinary::Max, m),
+            Opcode::Addc => self.add_carry(false, true, m),
+            Opcode::Subc => self.add_carry(true, true, m),
+            Opcode::Madc => self.mad_carry(true, m),
+            Opcode::Mul24 => self.product24(false, m),
+            Opcode::Mad24 => self.product24(true, m),
+            Opcode::Sad => self.absolute_difference(m),
+            Opcode::Dp4a => self.dot(true, m),
+            Opcode::Dp2a => self.dot(false, m),
             Opcode::Rem => self.integer_binary(IntegerBinary::Rem, m),
             Opcode::Div => self.div(m),
             Opcode::Mad => self.mad(m),
@@ -51,6 +61,11 @@ impl Body<'_, '_> {
             Opcode::Bfind => self.bit_find(m),
             Opcode::Setp => self.setp(m),
             Opcode::Selp => self.selp(m),
+            Opcode::Set => self.set(m),
+            Opcode::Slct => self.slct(m),
+            Opcode::Testp => self.test_property(m),
+            Opcode::Copysign => self.copysign(m),
+            Opcode::Isspacep => self.is_space(m),
             Opcode::Mov => self.mov(m),
             Opcode::Cvt => self.cvt(m),
             Opcode::Cvta => self.cvta(m),
@@ -65,6 +80,25 @@ impl Body<'_, '_> {
             Opcode::Shfl => self.shfl(m),
             Opcode::Vote => self.vote(m),
             Opcode::Redux => self.redux(m),
+            Opcode::Match => self.match_lanes(m),
+            Opcode::Createpolicy => self.create_policy(m),
+            Opcode::Nanosleep => {
+                m.ty(&[U32])?;
+                m.finish()?;
+                Ok(Op::Nanosleep {
+                    a: self.source(U32)?,
+                })
+            }
+            Opcode::Movmatrix => {
+                for part in ["sync", "aligned", "m8n8", "trans", "b16"] {
+                    m.need_flag(part)?;
+                }
+                m.finish()?;
+                Ok(Op::MovMatrix {
+                    d: self.destination(B32)?,
+                    a: self.then_source(B32)?,
+                })
+            }
             Opcode::Activemask => {
                 m.ty(&[B32])?;
                 m.finish()?;
@@ -100,6 +134,19 @@ impl Body<'_, '_> {
                     target: self.branch_target()?,
                 })
             }
+            Opcode::Brx => {
+                m.need_flag("idx")?;
+                let uniform = m.flag("uni");
+                m.finish()?;
+                let index = self.source(U32)?;
+                self.comma()?;
+                Ok(Op::BranchIndexed {
+                    uniform,
+                    index,
+                    list: self.branch_list_name()?,
+                })
+            }
+            Opcode::Call => self.call(m),
             Opcode::Ret => {
                 m.flag("uni");
                 m.finish().map(|()| Op::Ret)
@@ -236,36 +283,98 @@ impl Body<'_, '_> {
         token.text == "!" || matches!(self.names.find(token.text), Some(Entity::Register(_, Pred)))
     }
 
-    /// `mma.sync.aligned.SHAPE.row.col.D.A.B.C d, a, b, c`
+    /// `call{.uni} {(results),} function{, (arguments)};`
+    fn call(&mut self, m: &mut Modifiers<'_>) -> Result<Op, Error> {
+        let uniform = m.flag("uni");
+        m.finish()?;
+        let mut results = Vec::new();
+        if self.parser.peek().text == "(" {
+            results = self.call_operands()?;
+            self.comma()?;
+        }
+        let name = self.parser.word("a function")?;
+        let Some(function) = self.names.find_callee(name.text) else {
+            // A register: a call through a pointer.
+            return Err(match self.names.find(name.text) {
+                Some(_) => m.unsupported(),
+                None => self
+                    .parser
+                    .source
+                    .malformed(name, "the name of a function declared before"),
+            });
+        };
+        let mut arguments = Vec::new();
+        if self.parser.accept(",") {
+            arguments = self.call_operands()?;
+        }
+        Ok(Op::Call(Box::new(Call {
+            uniform,
+            function,
+            results,
+            arguments,
+        })))
+    }
+
+    /// `(a, b)`: names of `.param` variables.
+    fn call_operands(&mut self) -> Result<Vec<Operand>, Error> {
+        self.parser.expect("(")?;
+        let mut operands = Vec::new();
+        if self.parser.accept(")") {
+            return Ok(operands);
+        }
+        loop {
+            let token = self.parser.peek();
+            match self.names.find(token.text) {
+                Some(Entity::Symbol(symbol @ (Symbol::Function(_) | Symbol::Param(_)))) => {
+                    self.parser.next();
+                    operands.push(Operand::Address(symbol, 0));
+                }
+                // Registers and immediates go with `.reg` parameters, which no compiler of today emits.
+                Some(_) => return Err(self.parser.unsupported()),
+                None => return Err(self.parser.malformed("a `.param` variable")),
+            }
+            if !self.parser.accept(",") {
+                break;
+            }
+        }
+        self.parser.expect(")")?;
+        Ok(operands)
+    }
+
+    /// `mma.sync.aligned.SHAPE.row.col{.satfinite}.D.A.B.C d, a, b, c`
     fn mma(&mut self, m: &mut Modifiers<'_>) -> Result<Op, Error> {
         for part in ["sync", "aligned", "row", "col"] {
             m.need_flag(part)?;
         }
         let shape = m.need(MmaShape::from_text)?;
-        let (d_type, a_type) = (m.ty(&[F16, F32])?, m.ty(&[F16, Bf16, Tf32])?);
-        let (b_type, c_type) = (m.ty(&[a_type])?, m.ty(&[d_type])?);
-        let (k, tf32) = (shape.k(), a_type == Tf32);
-        m.check(match shape {
-            MmaShape::M16N8K4 => tf32,
-            MmaShape::M16N8K8 => true,
-            MmaShape::M16N8K16 => !tf32,
-        })?;
-        m.check(d_type == F32 || a_type == F16)?;
+        let saturate = m.flag("satfinite");
+        let d_type = m.ty(&[F16, F32, F64, S32])?;
+        let a_type = m.ty(&[F16, Bf16, Tf32, E4m3, E5m2, F64, U4, S4, U8, S8])?;
+        let b_type = m.ty(&[F16, Bf16, Tf32, E4m3, E5m2, F64, U4, S4, U8, S8])?;
+        let c_type = m.ty(&[d_type])?;
+        m.check(mma_exists(shape, a_type, b_type, d_type))?;
+        m.check(!saturate || d_type == S32)?;
         m.finish()?;
-        // 16 k elements of A and 8 k of B over 32 lanes, one (tf32) or two to a register.
-        let b_count = if tf32 { k / 4 } else { k / 8 };
-        let (a_count, b_count) = (registers(2 * b_count), registers(b_count));
-        let c_count = if d_type == F32 { 4 } else { 2 };
-        let accumulator: ScalarType = if d_type == F32 { F32 } else { B32 };
+        // A holds `m k` elements over 32 lanes, B `8 k`, C and D `8 m`, packed into registers.
+        let word: ScalarType = if a_type == F64 { B64 } else { B32 };
+        let per_register = word.bits() / if a_type == Tf32 { 32 } else { a_type.bits() };
+        let a_count = registers(shape.rows() * shape.k() / 32 / per_register);
+        let b_count = registers(8 * shape.k() / 32 / per_register);
+        let elements = shape.rows() / 4;
+        let (c_count, accumulator) = match d_type {
+            F16 => (registers(elements / 2), B32),
+            _ => (registers(elements), d_type),
+        };
         let d = self.vector_of(c_count, |body| body.destination(accumulator))?;
         self.comma()?;
-        let a = self.vector_of(a_count, |body| body.destination(B32))?;
+        let a = self.vector_of(a_count, |body| body.destination(word))?;
         self.comma()?;
-        let b = self.vector_of(b_count, |body| body.destination(B32))?;
+        let b = self.vector_of(b_count, |body| body.destination(word))?;
         self.comma()?;
         let c = self.vector_of(c_count, |body| body.source(accumulator))?;
         Ok(Op::Mma(Box::new(Mma {
             shape,
+            saturate,
             d_type,
             a_type,
             b_type,
@@ -275,6 +384,25 @@ impl Body<'_, '_> {
             b,
             c,
         })))
+    }
+}
+
+/// Whether PTX has this `mma.sync` (PTX ISA 9.7.14.5).
+fn mma_exists(shape: MmaShape, a_type: ScalarType, b_type: ScalarType, d_type: ScalarType) -> bool {
+    use MmaShape::{M8N8K4, M8N8K16, M8N8K32, M16N8K4, M16N8K8, M16N8K16, M16N8K32, M16N8K64};
+    let bytes = |ty| matches!(ty, E4m3 | E5m2);
+    match (a_type, d_type) {
+        (F16, F16 | F32) | (Bf16, F32) => b_type == a_type && matches!(shape, M16N8K8 | M16N8K16),
+        (Tf32, F32) => b_type == a_type && matches!(shape, M16N8K4 | M16N8K8),
+        (E4m3 | E5m2, F16 | F32) => bytes(b_type) && matches!(shape, M16N8K16 | M16N8K32),
+        (F64, F64) => b_type == a_type && matches!(shape, M8N8K4 | M16N8K4 | M16N8K8 | M16N8K16),
+        (U8 | S8, S32) => {
+            matches!(b_type, U8 | S8) && matches!(shape, M8N8K16 | M16N8K16 | M16N8K32)
+        }
+        (U4 | S4, S32) => {
+            matches!(b_type, U4 | S4) && matches!(shape, M8N8K32 | M16N8K32 | M16N8K64)
+        }
+        _ => false,
     }
 }
 

@@ -4,18 +4,18 @@ use super::function::Body;
 use super::modifiers::Modifiers;
 use super::operand::Width;
 use crate::ptx::ScalarType::{
-    B16, B32, B64, Bf16, Bf16x2, F16, F16x2, F32, F64, Pred, S8, S16, S32, S64, Tf32, U8, U16, U32,
-    U64,
+    B16, B32, B64, Bf16, Bf16x2, E4m3x2, E5m2x2, F16, F16x2, F32, F64, Pred, S8, S16, S32, S64,
+    Tf32, U8, U16, U32, U64,
 };
 use crate::ptx::error::Error;
 use crate::ptx::{
     BoolOp, Compare, CvtRounding, IntegerRounding, Op, Rounding, ScalarType, TypeKind,
 };
 
-const COMPARED: &[ScalarType] = &[
+pub(super) const COMPARED: &[ScalarType] = &[
     B16, B32, B64, U16, U32, U64, S16, S32, S64, F16, F16x2, Bf16, Bf16x2, F32, F64,
 ];
-const SELECTED: &[ScalarType] = &[B16, B32, B64, U16, U32, U64, S16, S32, S64, F32, F64];
+pub(super) const SELECTED: &[ScalarType] = &[B16, B32, B64, U16, U32, U64, S16, S32, S64, F32, F64];
 const MOVED: &[ScalarType] = &[Pred, B16, B32, B64, U16, U32, U64, S16, S32, S64, F32, F64];
 
 impl Body<'_, '_> {
@@ -25,21 +25,7 @@ impl Body<'_, '_> {
         let bool_op = m.take(BoolOp::from_text);
         let flush = m.flag("ftz");
         let ty = m.ty(COMPARED)?;
-        m.check(match compare {
-            Compare::Eq | Compare::Ne => true,
-            Compare::Lt | Compare::Le | Compare::Gt | Compare::Ge => ty.kind() != TypeKind::Bits,
-            Compare::Lo | Compare::Ls | Compare::Hi | Compare::Hs => {
-                ty.kind() == TypeKind::Unsigned
-            }
-            Compare::Equ
-            | Compare::Neu
-            | Compare::Ltu
-            | Compare::Leu
-            | Compare::Gtu
-            | Compare::Geu
-            | Compare::Num
-            | Compare::Nan => ty.kind() == TypeKind::Float,
-        })?;
+        m.check(compares(compare, ty))?;
         m.finish()?;
         let p = self.destination_or_sink(Width::Exactly(1))?;
         let q = if self.parser.accept("|") {
@@ -139,12 +125,15 @@ impl Body<'_, '_> {
         let rounding =
             float.or_else(|| m.take(IntegerRounding::from_text).map(CvtRounding::Integer));
         let (flush, saturate, relu) = (m.flag("ftz"), m.flag("sat"), m.flag("relu"));
+        let finite = m.flag("satfinite");
         let allowed = &[
-            U8, U16, U32, U64, S8, S16, S32, S64, F16, F16x2, Bf16, Bf16x2, Tf32, F32, F64,
+            U8, U16, U32, U64, S8, S16, S32, S64, F16, F16x2, Bf16, Bf16x2, E4m3x2, E5m2x2, Tf32,
+            F32, F64,
         ];
         let (to, from) = (m.ty(allowed)?, m.ty(allowed)?);
         m.finish()?;
-        if matches!(to, F16x2 | Bf16x2) {
+        let bytes = |ty| matches!(ty, E4m3x2 | E5m2x2);
+        if matches!(to, F16x2 | Bf16x2 | E4m3x2 | E5m2x2) {
             let rounding = match rounding {
                 Some(CvtRounding::Float(rounding @ (Rounding::NearestEven | Rounding::Zero))) => {
                     rounding
@@ -153,18 +142,35 @@ impl Body<'_, '_> {
                     return Err(m.unsupported());
                 }
             };
-            m.check(from == F32 && !flush && !saturate)?;
-            let d = self.destination(to)?;
-            return Ok(Op::CvtPair {
-                rounding,
+            // Pairs of bytes round to nearest, and saturate; the way back is exact.
+            m.check(!flush && !saturate)?;
+            m.check(!bytes(to) || (finite && rounding == Rounding::NearestEven))?;
+            if from == F32 {
+                return Ok(Op::CvtPair {
+                    rounding,
+                    relu,
+                    finite,
+                    to,
+                    d: self.destination(to)?,
+                    a: self.then_source(F32)?,
+                    b: self.then_source(F32)?,
+                });
+            }
+            m.check(
+                rounding == Rounding::NearestEven
+                    && (bytes(to) && from == F16x2 || to == F16x2 && bytes(from) && !finite),
+            )?;
+            return Ok(Op::CvtPacked {
                 relu,
+                finite,
                 to,
-                d,
-                a: self.then_source(F32)?,
-                b: self.then_source(F32)?,
+                from,
+                d: self.destination(to)?,
+                a: self.then_source(from)?,
             });
         }
-        m.check(converts(to, from, rounding) && (!relu || matches!(to, F16 | Bf16 | Tf32)))?;
+        m.check(converts(to, from, rounding))?;
+        m.check(!(relu || finite) || matches!(to, F16 | Bf16 | Tf32))?;
         let d = self.register(Width::AtLeast(to.bits()))?;
         self.comma()?;
         let a = self.source_or_special(from, Width::AtLeast(from.bits()))?;
@@ -172,6 +178,7 @@ impl Body<'_, '_> {
             rounding,
             flush,
             saturate,
+            finite,
             relu,
             to,
             from,
@@ -196,10 +203,27 @@ impl Body<'_, '_> {
     }
 }
 
+/// Whether a type has a comparison.
+pub(super) fn compares(compare: Compare, ty: ScalarType) -> bool {
+    match compare {
+        Compare::Eq | Compare::Ne => true,
+        Compare::Lt | Compare::Le | Compare::Gt | Compare::Ge => ty.kind() != TypeKind::Bits,
+        Compare::Lo | Compare::Ls | Compare::Hi | Compare::Hs => ty.kind() == TypeKind::Unsigned,
+        Compare::Equ
+        | Compare::Neu
+        | Compare::Ltu
+        | Compare::Leu
+        | Compare::Gtu
+        | Compare::Geu
+        | Compare::Num
+        | Compare::Nan => ty.kind() == TypeKind::Float,
+    }
+}
+
 /// Whether PTX has this conversion (PTX ISA 9.7.9.21): a rounding exactly where a result can be inexact.
 fn converts(to: ScalarType, from: ScalarType, rounding: Option<CvtRounding>) -> bool {
     let (to_float, from_float) = (to.kind() == TypeKind::Float, from.kind() == TypeKind::Float);
-    if matches!(from, F16x2 | Bf16x2 | Tf32) {
+    if matches!(from, F16x2 | Bf16x2 | E4m3x2 | E5m2x2 | Tf32) {
         return false;
     }
     match rounding {
@@ -214,7 +238,7 @@ fn converts(to: ScalarType, from: ScalarType, rounding: Option<CvtRounding>) -> 
         Some(CvtRounding::Float(_)) => {
             let narrower = matches!(
                 (to, from),
-                (F16 | Bf16, F32 | F64) | (F32, F64) | (Tf32, F32)
+                (F16 | Bf16, F32 | F64) | (F32, F64) | (Tf32, F32) | (F16, Bf16) | (Bf16, F16)
             );
             narrower || (to_float && to != Tf32 && !from_float)
         }

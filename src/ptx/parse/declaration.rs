@@ -20,6 +20,8 @@ impl<'t> Parser<'t> {
             ".const" => Space::Const,
             ".shared" => Space::Shared,
             ".local" => Space::Local,
+            // Of a function: what a call takes and gives.
+            ".param" => Space::Param,
             _ => return Err(self.unsupported()),
         };
         self.next();

@@ -5,8 +5,9 @@ use super::scope::{Entity, FunctionNames, ModuleNames};
 use crate::ptx::error::Error;
 use crate::ptx::lex::{Token, TokenKind};
 use crate::ptx::{
-    Directives, Function, Inlined, Instruction, InstructionId, Label, Linkage, Location,
-    LocationId, Op, Pragma, Predicate, RegisterBank, RegisterId, ScalarType, Symbol,
+    BranchList, Callee, Directives, Function, Inlined, Instruction, InstructionId, Label, Linkage,
+    Location, LocationId, Op, Param, Pragma, Predicate, RegisterBank, RegisterId, ScalarType,
+    Symbol,
 };
 use std::collections::HashMap;
 
@@ -28,9 +29,19 @@ pub(super) struct Body<'p, 't> {
 
 /// A branch whose label may come later.
 struct Branch<'t> {
-    instruction: usize,
+    place: Target,
     label: Token<'t>,
     scope: usize,
+}
+
+/// What takes the label when it is known.
+enum Target {
+    /// The branch at that index.
+    Instruction(usize),
+    /// An element of a list.
+    List(usize, usize),
+    /// The list of the `brx.idx` at that index.
+    Indexed(usize),
 }
 
 /// `.loc` directives seen so far.
@@ -56,7 +67,35 @@ impl Places {
     }
 }
 
+fn empty(name: Token<'_>, linkage: Linkage) -> Function {
+    Function {
+        name: name.text.to_owned(),
+        linkage,
+        params: Vec::new(),
+        directives: Directives::default(),
+        registers: Vec::new(),
+        variables: Vec::new(),
+        instructions: Vec::new(),
+        labels: Vec::new(),
+        branch_lists: Vec::new(),
+        pragmas: Vec::new(),
+        locations: Vec::new(),
+        span: name.span,
+    }
+}
+
 impl<'t> Parser<'t> {
+    fn body<'p>(&'p mut self, module: &'p ModuleNames, function: Function) -> Body<'p, 't> {
+        Body {
+            parser: self,
+            names: FunctionNames::new(module),
+            function,
+            register_count: 0,
+            branches: Vec::new(),
+            places: Places::default(),
+        }
+    }
+
     /// `name(params) directives { body }`, after `.entry`.
     pub(super) fn function(
         &mut self,
@@ -64,37 +103,88 @@ impl<'t> Parser<'t> {
         module: &ModuleNames,
     ) -> Result<Function, Error> {
         let name = self.word("a function name")?;
-        let function = Function {
-            name: name.text.to_owned(),
-            linkage,
-            params: Vec::new(),
-            directives: Directives::default(),
-            registers: Vec::new(),
-            variables: Vec::new(),
-            instructions: Vec::new(),
-            labels: Vec::new(),
-            pragmas: Vec::new(),
-            locations: Vec::new(),
-            span: name.span,
-        };
-        let mut body = Body {
-            parser: self,
-            names: FunctionNames::new(module),
-            function,
-            register_count: 0,
-            branches: Vec::new(),
-            places: Places::default(),
-        };
+        let mut body = self.body(module, empty(name, linkage));
         body.params()?;
         body.directives()?;
-        body.statements()?;
-        body.resolve()?;
-        body.renumber_locations();
+        body.code()?;
         Ok(body.function)
+    }
+
+    /// `(results) name(params) directives { body }` or `..;`, after `.func`; adds it to the callees, or to the declaration
+    /// it completes.
+    pub(super) fn callee(
+        &mut self,
+        linkage: Linkage,
+        names: &mut ModuleNames,
+        callees: &mut Vec<Callee>,
+    ) -> Result<(), Error> {
+        let mut results = Vec::new();
+        if self.accept("(") && !self.accept(")") {
+            loop {
+                results.push(self.param()?);
+                if !self.accept(",") {
+                    break;
+                }
+            }
+            self.expect(")")?;
+        }
+        let name = self.word("a function name")?;
+        let index = names
+            .declare_callee(name.text)
+            .and_then(|index| usize::try_from(index).ok())
+            .ok_or_else(|| self.source.malformed(name, "a new name"))?;
+        let mut body = self.body(names, empty(name, linkage));
+        body.params()?;
+        let first = body.function.params.len();
+        for (offset, (token, _)) in results.iter().enumerate() {
+            let symbol = Entity::Symbol(Symbol::Param(body.count(first + offset)?));
+            if body.names.declare(token.text, symbol).is_none() {
+                return Err(body.parser.source.malformed(*token, "a new name"));
+            }
+        }
+        body.directives()?;
+        let defined = body.parser.peek().text == "{";
+        if defined {
+            body.code()?;
+        } else {
+            body.parser.expect(";")?;
+        }
+        let callee = Callee {
+            function: body.function,
+            results: results.into_iter().map(|(_, param)| param).collect(),
+            defined,
+        };
+        match callees.get_mut(index) {
+            None => callees.push(callee),
+            Some(known) => {
+                let same = |a: &[Param], b: &[Param]| {
+                    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.bytes() == b.bytes())
+                };
+                if known.defined && defined
+                    || !same(&known.function.params, &callee.function.params)
+                    || !same(&known.results, &callee.results)
+                {
+                    return Err(self
+                        .source
+                        .malformed(name, "one definition that agrees with its declarations"));
+                }
+                if defined {
+                    *known = callee;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
 impl<'t> Body<'_, 't> {
+    fn code(&mut self) -> Result<(), Error> {
+        self.statements()?;
+        self.resolve()?;
+        self.renumber_locations();
+        Ok(())
+    }
+
     fn params(&mut self) -> Result<(), Error> {
         if !self.parser.accept("(") || self.parser.accept(")") {
             return Ok(());
@@ -138,7 +228,9 @@ impl<'t> Body<'_, 't> {
                 ".reqntid" => self.function.directives.reqntid = Some(self.extents()?),
                 ".minnctapersm" => self.function.directives.minnctapersm = Some(self.bound()?),
                 ".maxnreg" => self.function.directives.maxnreg = Some(self.bound()?),
-                "{" => return Ok(()),
+                "{" | ";" => return Ok(()),
+                // It says nothing about what the function computes.
+                ".noreturn" => drop(self.parser.next()),
                 _ if token.kind == TokenKind::Dot => return Err(self.parser.unsupported()),
                 _ => return Err(self.parser.malformed("`{`")),
             }
@@ -177,13 +269,17 @@ impl<'t> Body<'_, 't> {
                     }
                 }
                 ".reg" => self.registers()?,
-                ".shared" | ".local" => self.variables()?,
+                ".shared" | ".local" | ".param" => self.variables()?,
                 ".loc" => self.location()?,
                 ".pragma" => self.pragma()?,
                 ";" => drop(self.parser.next()),
                 _ if token.kind == TokenKind::Dot => return Err(self.parser.unsupported()),
                 _ if token.kind == TokenKind::Word && self.parser.look(1).text == ":" => {
-                    self.label()?
+                    if self.parser.look(2).text == ".branchtargets" {
+                        self.branch_list()?;
+                    } else {
+                        self.label()?;
+                    }
                 }
                 _ => self.instruction()?,
             }
@@ -323,6 +419,35 @@ impl<'t> Body<'_, 't> {
         Ok(())
     }
 
+    /// `name: .branchtargets a, b, c;`
+    fn branch_list(&mut self) -> Result<(), Error> {
+        let name = self.parser.word("a label")?;
+        self.parser.expect(":")?;
+        self.parser.expect(".branchtargets")?;
+        let list = self.function.branch_lists.len();
+        let flat = self.names.declare_list(name.text, self.count(list)?);
+        let flat = flat.ok_or_else(|| self.parser.source.malformed(name, "a new name"))?;
+        let mut targets = Vec::new();
+        loop {
+            let label = self.parser.word("a label")?;
+            self.branches.push(Branch {
+                place: Target::List(list, targets.len()),
+                label,
+                scope: self.names.scope(),
+            });
+            targets.push(InstructionId(0));
+            if !self.parser.accept(",") {
+                break;
+            }
+        }
+        self.parser.expect(";")?;
+        self.function.branch_lists.push(BranchList {
+            name: flat,
+            targets,
+        });
+        Ok(())
+    }
+
     /// `{@{!}p} opcode operands;`
     fn instruction(&mut self) -> Result<(), Error> {
         let span = self.parser.peek().span;
@@ -343,28 +468,62 @@ impl<'t> Body<'_, 't> {
         Ok(())
     }
 
-    /// A label to branch to; resolved when the function has been read.
-    pub(super) fn branch_target(&mut self) -> Result<InstructionId, Error> {
-        let label = self.parser.word("a label")?;
-        let instruction = self.function.instructions.len();
+    fn refer(&mut self, place: Target, what: &str) -> Result<(), Error> {
+        let label = self.parser.word(what)?;
         self.branches.push(Branch {
-            instruction,
+            place,
             label,
             scope: self.names.scope(),
         });
+        Ok(())
+    }
+
+    /// A label to branch to; resolved when the function has been read.
+    pub(super) fn branch_target(&mut self) -> Result<InstructionId, Error> {
+        let place = Target::Instruction(self.function.instructions.len());
+        self.refer(place, "a label")?;
         Ok(InstructionId(0))
+    }
+
+    /// The name of a `.branchtargets` list; resolved when the function has been read.
+    pub(super) fn branch_list_name(&mut self) -> Result<u32, Error> {
+        let place = Target::Indexed(self.function.instructions.len());
+        self.refer(place, "the name of a list of labels")?;
+        Ok(0)
     }
 
     fn resolve(&mut self) -> Result<(), Error> {
         for branch in &self.branches {
-            let Some(at) = self.names.find_label(branch.label.text, branch.scope) else {
-                return Err(self
-                    .parser
+            let missing = |expected: &str| {
+                self.parser
                     .source
-                    .malformed(branch.label, "a label of this function"));
+                    .malformed(branch.label, expected.to_owned())
             };
-            if let Op::Bra { target, .. } = &mut self.function.instructions[branch.instruction].op {
-                *target = InstructionId(at);
+            let label = || {
+                self.names
+                    .find_label(branch.label.text, branch.scope)
+                    .map(InstructionId)
+                    .ok_or_else(|| missing("a label of this function"))
+            };
+            match branch.place {
+                Target::Instruction(at) => {
+                    let found = label()?;
+                    if let Op::Bra { target, .. } = &mut self.function.instructions[at].op {
+                        *target = found;
+                    }
+                }
+                Target::List(list, at) => {
+                    self.function.branch_lists[list].targets[at] = label()?;
+                }
+                Target::Indexed(at) => {
+                    let found = self
+                        .names
+                        .find_list(branch.label.text, branch.scope)
+                        .ok_or_else(|| missing("a `.branchtargets` list of this function"))?;
+                    if let Op::BranchIndexed { list, .. } = &mut self.function.instructions[at].op {
+                        *list = found;
+                    }
+                }
             }
         }
         Ok(())

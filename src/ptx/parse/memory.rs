@@ -62,17 +62,13 @@ fn ordering(
     }
 }
 
-/// Elements of a vector access: 1, 2 or 4.
+/// Elements of a vector access: 1, 2, 4 or 8, of at most 32 bytes.
 fn elements(m: &mut Modifiers<'_>, ty_bits: u32) -> Result<usize, Error> {
-    let count = if m.flag("v4") {
-        4
-    } else if m.flag("v2") {
-        2
-    } else {
-        1
-    };
-    m.check(!(count == 4 && ty_bits == 64))?;
-    Ok(count)
+    let counts = [("v8", 8), ("v4", 4), ("v2", 2)];
+    let found = counts.into_iter().find(|(text, _)| m.flag(text));
+    let count = found.map_or(1, |(_, count)| count);
+    m.check(u64::from(ty_bits) * count <= 256 && !(count == 8 && ty_bits == 8))?;
+    usize::try_from(count).map_err(|_| m.unsupported())
 }
 
 impl Body<'_, '_> {
@@ -94,7 +90,7 @@ impl Body<'_, '_> {
         let (mut hints, policy) = Self::hints(m);
         let ty = m.ty(STORED)?;
         let count = elements(m, ty.bits())?;
-        m.check(!non_coherent || matches!(space, Space::Global))?;
+        m.check(!non_coherent || space == Space::Global)?;
         m.finish()?;
         let d = self.vector_of(count, |body| {
             body.destination_or_sink(Width::AtLeast(ty.bits()))
@@ -121,7 +117,7 @@ impl Body<'_, '_> {
         let (mut hints, policy) = Self::hints(m);
         let ty = m.ty(STORED)?;
         let count = elements(m, ty.bits())?;
-        m.check(!matches!(space, Space::Const | Space::Param))?;
+        m.check(space != Space::Const)?;
         m.finish()?;
         let address = self.address()?;
         self.comma()?;
@@ -143,7 +139,7 @@ impl Body<'_, '_> {
         let space = space_or_generic(m);
         let level = m.need(|part| match part {
             "L1" => Some(1),
-            "L2" => Some(2),
+            "L2" | "L2::evict_last" | "L2::evict_normal" => Some(2),
             _ => None,
         })?;
         m.check(matches!(
@@ -174,7 +170,8 @@ impl Body<'_, '_> {
         )?;
         m.check(match operation {
             AtomicOp::And | AtomicOp::Or | AtomicOp::Xor => matches!(ty, B32 | B64),
-            AtomicOp::Exch | AtomicOp::Cas => returns && matches!(ty, B32 | B64),
+            AtomicOp::Exch => returns && matches!(ty, B32 | B64),
+            AtomicOp::Cas => returns && matches!(ty, B16 | B32 | B64),
             AtomicOp::Add => half || matches!(ty, U32 | U64 | S32 | F32 | F64),
             AtomicOp::Inc | AtomicOp::Dec => ty == U32,
             AtomicOp::Min | AtomicOp::Max => matches!(ty, U32 | U64 | S32 | S64),
@@ -245,16 +242,15 @@ impl Body<'_, '_> {
                 .source
                 .malformed(size, "16 bytes, or 4 or 8 with `.ca`"));
         }
-        // `bytes{, source bytes}{, policy}`; a predicate in place of the source bytes is not read.
+        // `bytes{, source bytes | , predicate}{, policy}`
         let more = self.parser.look(0).text == "," && !(hinted && self.commas_ahead() == 1);
+        let (mut source_bytes, mut ignore) = (None, None);
         if more && self.is_predicate(1) {
-            return Err(m.unsupported());
+            self.comma()?;
+            ignore = Some(self.predicate()?);
+        } else if more {
+            source_bytes = Some(self.then_source(U32)?);
         }
-        let source_bytes = if more {
-            Some(self.then_source(U32)?)
-        } else {
-            None
-        };
         let policy = if hinted {
             Some(self.then_source(B64)?)
         } else {
@@ -265,6 +261,7 @@ impl Body<'_, '_> {
             prefetch,
             bytes,
             source_bytes,
+            ignore,
             policy,
             d,
             s,

@@ -13,6 +13,7 @@ mod function;
 mod memory;
 mod modifiers;
 mod operand;
+mod product;
 mod scope;
 #[cfg(test)]
 mod tests;
@@ -81,7 +82,13 @@ impl<'t> Source<'t> {
         )
     }
 
+    /// A text that ends in what is not read is cut off, whatever that would have become.
     fn unsupported(self, token: Token<'t>, what: impl Into<String>) -> Error {
+        let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':' | '%' | '$');
+        let rest = self.text[token.end()..].trim_start_matches(part);
+        if rest.trim().is_empty() {
+            return self.malformed(token, "more text");
+        }
         self.error(token, ErrorKind::Unsupported { what: what.into() })
     }
 }
@@ -180,6 +187,7 @@ impl<'t> Parser<'t> {
             address_size: self.address_size()?,
             variables: Vec::new(),
             functions: Vec::new(),
+            callees: Vec::new(),
             files: Vec::new(),
             sections: Vec::new(),
         };
@@ -189,8 +197,8 @@ impl<'t> Parser<'t> {
             match token.text {
                 ".file" => module.files.push(self.file()?),
                 ".section" => module.sections.push(self.section()?),
-                ".visible" | ".extern" | ".weak" | ".common" | ".entry" | ".global" | ".const"
-                | ".shared" => {
+                ".visible" | ".extern" | ".weak" | ".common" | ".entry" | ".func" | ".global"
+                | ".const" | ".shared" => {
                     let linkage = self.linkage();
                     if self.accept(".entry") {
                         let function = self.function(linkage, &names)?;
@@ -198,6 +206,8 @@ impl<'t> Parser<'t> {
                             .declare_function(&function.name)
                             .map_err(|()| self.source.malformed(token, "a new name"))?;
                         module.functions.push(function);
+                    } else if self.accept(".func") {
+                        self.callee(linkage, &mut names, &mut module.callees)?;
                     } else {
                         for (name, variable) in self.variables(linkage)? {
                             names

@@ -49,6 +49,11 @@ impl Modifiers<'_> {
         self.take(|part| (part == text).then_some(())).is_some()
     }
 
+    /// Whether `text` is there.
+    pub(super) fn has(&self, text: &str) -> bool {
+        self.left.contains(&text)
+    }
+
     /// Takes `text`, which must be there.
     pub(super) fn need_flag(&mut self, text: &str) -> Result<(), Error> {
         if self.flag(text) {
@@ -90,6 +95,11 @@ impl Modifiers<'_> {
             .iter()
             .rev()
             .find_map(|part| ScalarType::from_text(part))
+    }
+
+    /// Takes all that is left, joined by dots.
+    pub(super) fn rest(&mut self) -> String {
+        std::mem::take(&mut self.left).join(".")
     }
 
     /// Fails if `condition` does not hold of this spelling.

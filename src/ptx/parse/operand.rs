@@ -83,6 +83,12 @@ pub(super) fn literal(text: &str, negative: bool, ty: ScalarType) -> Option<u64>
         | ScalarType::Bf16
         | ScalarType::Bf16x2
         | ScalarType::Tf32
+        | ScalarType::E4m3
+        | ScalarType::E5m2
+        | ScalarType::E4m3x2
+        | ScalarType::E5m2x2
+        | ScalarType::U4
+        | ScalarType::S4
         | ScalarType::Pred
         | ScalarType::B8
         | ScalarType::B16

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 #[derive(Default)]
 pub(super) struct ModuleNames {
     functions: HashSet<String>,
+    callees: HashMap<String, u32>,
     variables: HashMap<String, u32>,
     variable_count: u32,
 }
@@ -14,18 +15,36 @@ pub(super) struct ModuleNames {
 impl ModuleNames {
     /// Declares a function; fails if there is one of that name.
     pub(super) fn declare_function(&mut self, name: &str) -> Result<(), ()> {
-        let free = !self.variables.contains_key(name) && self.functions.insert(name.to_owned());
+        let free = !self.variables.contains_key(name)
+            && !self.callees.contains_key(name)
+            && self.functions.insert(name.to_owned());
         if free { Ok(()) } else { Err(()) }
     }
 
     /// Declares the next variable; fails if the name is taken.
     pub(super) fn declare_variable(&mut self, name: &str) -> Result<(), ()> {
-        if self.functions.contains(name) || self.variables.contains_key(name) {
+        if self.functions.contains(name)
+            || self.variables.contains_key(name)
+            || self.callees.contains_key(name)
+        {
             return Err(());
         }
         self.variables.insert(name.to_owned(), self.variable_count);
         self.variable_count += 1;
         Ok(())
+    }
+
+    /// Declares a `.func`, perhaps again; gives its index, `None` if the name means something else.
+    pub(super) fn declare_callee(&mut self, name: &str) -> Option<u32> {
+        if self.functions.contains(name) || self.variables.contains_key(name) {
+            return None;
+        }
+        let fresh = u32::try_from(self.callees.len()).ok()?;
+        Some(*self.callees.entry(name.to_owned()).or_insert(fresh))
+    }
+
+    fn callee(&self, name: &str) -> Option<u32> {
+        self.callees.get(name).copied()
     }
 
     fn variable(&self, name: &str) -> Option<u32> {
@@ -53,6 +72,7 @@ struct Scope<'t> {
     names: HashMap<&'t str, Entity>,
     banks: HashMap<&'t str, Bank>,
     labels: HashMap<&'t str, u32>,
+    lists: HashMap<&'t str, u32>,
     parent: Option<usize>,
 }
 
@@ -156,6 +176,29 @@ impl<'t, 'm> FunctionNames<'t, 'm> {
         Some(flat)
     }
 
+    /// Declares a list of labels; gives its flat name, `None` if the scope has the name already.
+    pub(super) fn declare_list(&mut self, name: &'t str, list: u32) -> Option<String> {
+        let scope = &self.scopes[self.open];
+        if scope.labels.contains_key(name) || scope.lists.contains_key(name) {
+            return None;
+        }
+        let flat = self.flatten(name)?;
+        self.scopes[self.open].lists.insert(name, list);
+        Some(flat)
+    }
+
+    /// The list of labels that a name means as seen from a scope.
+    pub(super) fn find_list(&self, name: &str, scope: usize) -> Option<u32> {
+        let mut next = Some(scope);
+        while let Some(scope) = next {
+            if let Some(list) = self.scopes[scope].lists.get(name) {
+                return Some(*list);
+            }
+            next = self.scopes[scope].parent;
+        }
+        None
+    }
+
     /// What a name means in the open scope.
     pub(super) fn find(&self, name: &str) -> Option<Entity> {
         let mut next = Some(self.open);
@@ -168,6 +211,11 @@ impl<'t, 'm> FunctionNames<'t, 'm> {
         self.module
             .variable(name)
             .map(|index| Entity::Symbol(Symbol::Module(index)))
+    }
+
+    /// The `.func` of that name.
+    pub(super) fn find_callee(&self, name: &str) -> Option<u32> {
+        self.module.callee(name)
     }
 
     /// The instruction that a label names as seen from a scope.
@@ -189,6 +237,7 @@ impl Scope<'_> {
             names: HashMap::new(),
             banks: HashMap::new(),
             labels: HashMap::new(),
+            lists: HashMap::new(),
             parent,
         }
     }

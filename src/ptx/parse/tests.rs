@@ -76,6 +76,53 @@ clz.b32 %r1, %r2;
 brev.b64 %d1, %d2;
 bfind.u32 %r1, %r2;
 bfind.shiftamt.s64 %r1, %d2;
+add.cc.u32 %r1, %r2, 1;
+addc.cc.s64 %d1, %d2, %d3;
+addc.u32 %r1, %r2, 0;
+sub.cc.s32 %r1, %r2, -5;
+subc.u64 %d1, %d2, %d3;
+mad.lo.cc.u32 %r1, %r2, %r3, %r4;
+madc.hi.u32 %r1, %r2, %r3, %r4;
+madc.lo.cc.s64 %d1, %d2, %d3, %d4;
+mul24.lo.u32 %r1, %r2, %r3;
+mad24.hi.sat.s32 %r1, %r2, %r3, -1;
+sad.s16 %h1, %h2, %h3, %h4;
+dp4a.u32.s32 %r1, %r2, %r3, -7;
+dp2a.hi.u32.u32 %r1, %r2, %r3, %r4;
+lop3.or.b32 _|%p1, %r2, %r3, %r4, 150, !%p2;
+lop3.and.b32 %r1|%p1, %r2, %r3, %r4, 1, %p2;
+set.lt.and.ftz.u32.f32 %r1, %f1, %f2, !%p1;
+set.gtu.bf16x2.bf16x2 %r1, %r2, %r3;
+slct.ftz.b64.f32 %d1, %d2, %d3, %f1;
+slct.u16.s32 %h1, %h2, %h3, %r1;
+testp.subnormal.f64 %p1, %d2;
+copysign.f32 %f1, %f2, 0f80000000;
+isspacep.shared %p1, %d1;
+match.any.sync.b64 %r1, %d1, 4294967295;
+match.all.sync.b32 %r1|%p1, %r2, %r3;
+nanosleep.u32 100;
+createpolicy.fractional.L2::evict_first.L2::evict_unchanged.b64 %d1, 0f3F800000;
+createpolicy.fractional.L2::evict_last.b64 %d1;
+movmatrix.sync.aligned.m8n8.trans.b16 %r1, %r2;
+cvt.rn.satfinite.e4m3x2.f32 %h1, %f1, %f2;
+cvt.rn.satfinite.relu.e5m2x2.f16x2 %h1, %r1;
+cvt.rn.relu.f16x2.e4m3x2 %r1, %h1;
+cvt.rna.satfinite.tf32.f32 %r1, %f1;
+cvt.rn.satfinite.f16x2.f32 %r1, %f1, %f2;
+cvt.rn.f16.bf16 %h1, %h2;
+max.NaN.xorsign.abs.f16x2 %r1, %r2, %r3;
+ld.global.v8.b16 {%h1, %h2, %h3, %h4, %h5, %h6, %h7, _}, [%d1];
+st.global.v4.b64 [%d1], {%d2, %d3, %d4, %d5};
+atom.relaxed.gpu.global.cas.b16 %h1, [%d1], %h2, %h3;
+rcp.approx.ftz.f64 %d1, %d2;
+rsqrt.approx.f64 %d1, %d2;
+cp.async.cg.shared.global.L2::cache_hint [%r1], [%d1], 16, !%p1, %d2;
+cp.async.ca.shared.global [%r1], [%d1], 4, %p1;
+mma.sync.aligned.m16n8k32.row.col.satfinite.s32.s8.u8.s32 {%r1, %r2, %r3, %r4}, {%r1, %r2, %r3, %r4}, {%r5, %r6}, {%r1, %r2, %r3, -1};
+mma.sync.aligned.m8n8k32.row.col.s32.s4.u4.s32 {%r1, %r2}, {%r1}, {%r5}, {%r1, %r2};
+mma.sync.aligned.m16n8k32.row.col.f16.e4m3.e5m2.f16 {%r1, %r2}, {%r1, %r2, %r3, %r4}, {%r5, %r6}, {%r7, 0};
+mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%d1, %d2}, {%d3}, {%d4}, {%d5, %d6};
+mma.sync.aligned.m16n8k8.row.col.f64.f64.f64.f64 {%d1, %d2, %d3, %d4}, {%d1, %d2, %d3, %d4}, {%d5, %d6}, {%d1, %d2, %d3, %d4};
 setp.lt.s32 %p1, %r1, %r2;
 setp.ne.and.s16 %p1|%p2, %h1, 0, !%p3;
 setp.leu.ftz.f32 %p1, %f1, 0f3F800000;
@@ -217,6 +264,10 @@ fn canonical_statements_print_as_themselves() {
 #[test]
 fn every_opcode_that_is_read_stands_in_the_list() {
     for opcode in crate::ptx::Opcode::ALL {
+        // Those that name a declaration have programs of their own in `ptx::inline`.
+        if matches!(opcode, crate::ptx::Opcode::Brx | crate::ptx::Opcode::Call) {
+            continue;
+        }
         let starts = |line: &str| {
             line.split([' ', '.', ';'])
                 .any(|word| word == opcode.text())
@@ -378,20 +429,19 @@ fn what_is_not_read_is_named_with_its_place() {
             "mbarrier.init.shared::cta.b64",
         ),
         ("cp.async.bulk.commit_group;", "cp.async.bulk.commit_group"),
-        ("add.cc.u32 %r1, %r2, %r3;", "add.cc.u32"),
+        ("add.cc.u16 %h1, %h2, %h3;", "add.cc.u16"),
         ("add.pred %p1, %p1, %p1;", "add.pred"),
         ("mul.s32 %r1, %r2, %r3;", "mul.s32"),
         ("cvt.f16.f32 %h1, %f1;", "cvt.f16.f32"),
         (
-            "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%r1}, {%r1}, {%r1}, {%r1};",
-            "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32",
+            "mma.sync.aligned.m16n8k64.row.col.s32.s8.s8.s32 {%r1}, {%r1}, {%r1}, {%r1};",
+            "mma.sync.aligned.m16n8k64.row.col.s32.s8.s8.s32",
         ),
         ("mov.u32 %r1, %cluster_ctaid.x;", "%cluster_ctaid.x"),
-        ("call.uni f;", "call.uni"),
-        (".param .b32 x;", ".param"),
+        ("call.uni %d1;", "call.uni"),
         (
-            "cp.async.ca.shared.global [%r1], [%d1], 4, %p1;",
-            "cp.async.ca.shared.global",
+            "tcgen05.alloc.cta_group::1.sync.aligned.shared::cta.b32 [%r1], 32;",
+            "tcgen05.alloc.cta_group::1.sync.aligned.shared::cta.b32",
         ),
     ] {
         let error = parse("test.ptx", &entry(statement)).expect_err(statement);

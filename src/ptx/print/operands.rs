@@ -1,8 +1,8 @@
 //! Operands as text.
 
 use crate::ptx::{
-    Address, AddressBase, Function, Module, Operand, Predicate, RegisterId, ScalarType, Symbol,
-    TypeKind,
+    Address, AddressBase, Callee, Function, Module, Operand, Param, Predicate, RegisterId,
+    ScalarType, Symbol, TypeKind,
 };
 
 /// Bits of a type as a literal of that type: floats as bits, integers in decimal.
@@ -14,6 +14,10 @@ pub(super) fn literal(bits: u64, ty: ScalarType) -> String {
         | ScalarType::F16x2
         | ScalarType::Bf16
         | ScalarType::Bf16x2
+        | ScalarType::E4m3
+        | ScalarType::E5m2
+        | ScalarType::E4m3x2
+        | ScalarType::E5m2x2
         | ScalarType::Tf32 => {
             format!("0x{bits:X}")
         }
@@ -22,6 +26,8 @@ pub(super) fn literal(bits: u64, ty: ScalarType) -> String {
         | ScalarType::B16
         | ScalarType::B32
         | ScalarType::B64
+        | ScalarType::U4
+        | ScalarType::S4
         | ScalarType::U8
         | ScalarType::U16
         | ScalarType::U32
@@ -47,7 +53,7 @@ pub(super) struct Names<'a> {
     pub(super) function: &'a Function,
 }
 
-impl Names<'_> {
+impl<'a> Names<'a> {
     pub(super) fn register(self, register: RegisterId) -> String {
         self.function.register_name(register)
     }
@@ -73,9 +79,18 @@ impl Names<'_> {
             Symbol::Function(index) => {
                 named(&self.function.variables, index).map(|variable| &variable.name)
             }
-            Symbol::Param(index) => named(&self.function.params, index).map(|param| &param.name),
+            Symbol::Param(index) => self.param(index).map(|param| &param.name),
         };
         name.map_or_else(|| "?".to_owned(), Clone::clone)
+    }
+
+    /// A parameter, or a result after the parameters.
+    fn param(self, index: u32) -> Option<&'a Param> {
+        named(&self.function.params, index).or_else(|| {
+            let after = index.checked_sub(u32::try_from(self.function.params.len()).ok()?)?;
+            let own = |callee: &&Callee| callee.function.name == self.function.name;
+            named(&self.module.callees.iter().find(own)?.results, after)
+        })
     }
 
     /// An operand that the instruction reads as `ty`.

@@ -22,15 +22,20 @@ pub fn statement(module: &Module, function: &Function, instruction: &Instruction
     }
 }
 
-type Text = (String, Vec<String>);
+pub(super) type Text = (String, Vec<String>);
 
 impl Names<'_> {
-    fn d(self, register: RegisterId) -> String {
+    pub(super) fn d(self, register: RegisterId) -> String {
         self.register(register)
     }
 
     /// `OPCODE d, operands`, each operand with the type it is read as.
-    fn form(self, opcode: String, d: RegisterId, operands: &[(Operand, ScalarType)]) -> Text {
+    pub(super) fn form(
+        self,
+        opcode: String,
+        d: RegisterId,
+        operands: &[(Operand, ScalarType)],
+    ) -> Text {
         let sources = operands
             .iter()
             .map(|(operand, ty)| self.operand(*operand, *ty));
@@ -41,6 +46,24 @@ impl Names<'_> {
     fn op(self, op: &Op) -> Text {
         let word = op.opcode();
         match op {
+            Op::AddCarry { .. }
+            | Op::MadCarry { .. }
+            | Op::Product24 { .. }
+            | Op::AbsoluteDifference { .. }
+            | Op::Dot { .. }
+            | Op::Lop3Predicate { .. }
+            | Op::Set { .. }
+            | Op::Slct { .. }
+            | Op::TestProperty { .. }
+            | Op::CopySign { .. }
+            | Op::IsSpace { .. }
+            | Op::CvtPacked { .. }
+            | Op::Match { .. }
+            | Op::Nanosleep { .. }
+            | Op::CreatePolicy { .. }
+            | Op::MovMatrix { .. }
+            | Op::BranchIndexed { .. }
+            | Op::Call(_) => self.product(op),
             Op::IntegerBinary {
                 operation,
                 saturate,
@@ -197,6 +220,7 @@ impl Names<'_> {
                 rounding,
                 flush,
                 saturate,
+                finite,
                 relu,
                 to,
                 from,
@@ -213,8 +237,9 @@ impl Names<'_> {
                     flag(*relu, ".relu"),
                     flag(*saturate, ".sat"),
                 );
+                let finite = flag(*finite, ".satfinite");
                 self.form(
-                    format!("cvt{rounding}{flush}{relu}{saturate}.{to}.{from}"),
+                    format!("cvt{rounding}{flush}{finite}{relu}{saturate}.{to}.{from}"),
                     *d,
                     &[(*a, *from)],
                 )
@@ -222,12 +247,17 @@ impl Names<'_> {
             Op::CvtPair {
                 rounding,
                 relu,
+                finite,
                 to,
                 d,
                 a,
                 b,
             } => self.form(
-                format!("cvt.{rounding}{}.{to}.f32", flag(*relu, ".relu")),
+                format!(
+                    "cvt.{rounding}{}{}.{to}.f32",
+                    flag(*finite, ".satfinite"),
+                    flag(*relu, ".relu")
+                ),
                 *d,
                 &[(*a, F32), (*b, F32)],
             ),
@@ -322,6 +352,7 @@ impl Names<'_> {
                 prefetch,
                 bytes,
                 source_bytes,
+                ignore,
                 policy,
                 d,
                 s,
@@ -339,6 +370,7 @@ impl Names<'_> {
                 });
                 let mut operands = vec![self.address(*d), self.address(*s), bytes.to_string()];
                 operands.extend(source_bytes.map(|source_bytes| self.operand(source_bytes, U32)));
+                operands.extend(ignore.map(|ignore| self.predicate(ignore)));
                 operands.extend(self.policy(&hint));
                 (format!("cp.async.{operator}.shared.global{rest}"), operands)
             }
@@ -348,6 +380,7 @@ impl Names<'_> {
                 flush,
                 saturate,
                 nan,
+                xorsign,
                 ty,
                 d,
                 a,
@@ -358,6 +391,7 @@ impl Names<'_> {
                     flag(*flush, ".ftz"),
                     flag(*saturate, ".sat"),
                     flag(*nan, ".NaN"),
+                    flag(*xorsign, ".xorsign.abs"),
                 ]
                 .concat();
                 self.form(
@@ -569,14 +603,22 @@ impl Names<'_> {
             "{}.{}.{}.{}",
             mma.d_type, mma.a_type, mma.b_type, mma.c_type
         );
-        let accumulator = if mma.c_type == F32 { F32 } else { B32 };
+        let accumulator = if mma.c_type == ScalarType::F16 {
+            B32
+        } else {
+            mma.c_type
+        };
         let c: Vec<String> = mma
             .c
             .iter()
             .map(|c| self.operand(*c, accumulator))
             .collect();
         (
-            format!("mma.sync.aligned.{}.row.col.{types}", mma.shape),
+            format!(
+                "mma.sync.aligned.{}.row.col{}.{types}",
+                mma.shape,
+                flag(mma.saturate, ".satfinite")
+            ),
             vec![
                 self.braced(&mma.d),
                 self.braced(&mma.a),

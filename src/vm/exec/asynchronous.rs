@@ -79,6 +79,7 @@ impl Machine<'_> {
         let Op::CpAsync {
             bytes,
             source_bytes,
+            ignore,
             d,
             s,
             ..
@@ -87,10 +88,15 @@ impl Machine<'_> {
             unreachable!("called for cp.async only")
         };
         let bytes = u32::from(*bytes);
-        let source_bytes = match source_bytes {
+        let mut source_bytes = match source_bytes {
             None => [bytes; 32],
             Some(count) => self.read::<u32>(warp, *count).map(|count| count.min(bytes)),
         };
+        if let Some(ignore) = ignore {
+            for lane in lanes_of(self.predicate(warp, *ignore)) {
+                source_bytes[lane] = 0;
+            }
+        }
         let source = self.addresses(warp, s);
         let to = self.addresses(warp, d);
         let destination = Place {

@@ -12,7 +12,7 @@ use super::registers::mask_of;
 use super::warp::Warp;
 use super::{Halt, Lanes, Next, lanes, lanes_of};
 use crate::convert::index;
-use crate::ptx::{Op, Operand, ReduxOp, ScalarType, ShuffleMode, TypeKind, VoteMode};
+use crate::ptx::{MatchMode, Op, Operand, ReduxOp, ScalarType, ShuffleMode, TypeKind, VoteMode};
 
 impl Machine<'_> {
     /// Lanes a `.sync` instruction names; `None` while some of them are on other paths.
@@ -131,6 +131,33 @@ impl Machine<'_> {
                     .reduce(|x, y| reduce(*operation, *ty, x, y))
                     .unwrap_or(0);
                 self.write(warp, *d, site.mask, &[value; 32]);
+            }
+            Op::Match {
+                mode,
+                d,
+                p,
+                a,
+                mask,
+                ..
+            } => {
+                let Some(members) = self.members(warp, site, *mask)? else {
+                    return Ok(Next::Gather);
+                };
+                let a = self.read::<u64>(warp, *a);
+                let alike = lanes(|lane| {
+                    lanes_of(members).fold(0_u32, |mask, other| {
+                        mask | u32::from(a[other] == a[lane]) << other
+                    })
+                });
+                let value = match mode {
+                    MatchMode::Any => alike,
+                    MatchMode::All => alike.map(|mask| if mask == members { mask } else { 0 }),
+                };
+                self.write(warp, *d, site.mask, &value);
+                if let Some(p) = p {
+                    let all = mask_of(&value, |mask| mask == members);
+                    self.write_predicate(warp, *p, site.mask, all);
+                }
             }
             _ => unreachable!("dispatch sends these only"),
         }

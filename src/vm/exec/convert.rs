@@ -5,6 +5,8 @@
     reason = "dispatch matches every instruction; only those of this class come here"
 )]
 
+use super::super::arithmetic::byte_float::ByteFloat;
+use super::super::arithmetic::double;
 use super::super::arithmetic::float::{self, Format, canonical_f32, flush_f32, saturate_f32};
 use super::super::arithmetic::integer::sign_extend;
 use super::super::memory::window;
@@ -130,32 +132,63 @@ impl Machine<'_> {
             Op::CvtPair {
                 rounding,
                 relu,
+                finite,
                 to,
                 d,
                 a,
                 b,
             } => {
-                let format = match to {
-                    ScalarType::F16x2 => Format::F16,
-                    ScalarType::Bf16x2 => Format::BF16,
-                    _ => return Err(site.unsupported(format!("cvt of a pair to {to}"))),
-                };
                 let (a, b) = (self.read::<u32>(warp, *a), self.read::<u32>(warp, *b));
+                let half = to.bits() / 2;
+                let bytes = ByteFloat::of(*to);
+                let format = if *to == ScalarType::F16x2 {
+                    Format::F16
+                } else {
+                    Format::BF16
+                };
                 let one = |bits: u32| {
                     let x = f64::from(f32::from_bits(bits));
-                    if *relu && x < 0.0 {
-                        0
-                    } else {
-                        format.round(x, *rounding)
+                    let x = if *relu && x <= 0.0 { 0.0 } else { x };
+                    match bytes {
+                        Some(bytes) => bytes.encode(x),
+                        None if *finite => below_infinity(format, format.round(x, *rounding)),
+                        None => format.round(x, *rounding),
                     }
                 };
                 let value = lanes(|lane| {
                     if site.mask >> lane & 1 == 0 {
                         0
                     } else {
-                        one(a[lane]) << 16 | one(b[lane])
+                        one(a[lane]) << half | one(b[lane])
                     }
                 });
+                self.write(warp, *d, site.mask, &value);
+                Ok(())
+            }
+            Op::CvtPacked {
+                relu,
+                to,
+                from,
+                d,
+                a,
+                ..
+            } => {
+                let a = self.read::<u32>(warp, *a);
+                let convert = |bits: u32| match (ByteFloat::of(*from), ByteFloat::of(*to)) {
+                    (Some(bytes), _) => {
+                        let x = bytes.decode(bits);
+                        let x = if *relu && x <= 0.0 { 0.0 } else { x };
+                        Format::F16.round(x, Rounding::NearestEven)
+                    }
+                    (None, Some(bytes)) => {
+                        let x = Format::F16.decode(bits);
+                        bytes.encode(if *relu && x <= 0.0 { 0.0 } else { x })
+                    }
+                    (None, None) => bits,
+                };
+                let (narrow, wide) = (from.bits() / 2, to.bits() / 2);
+                let keep = (1 << narrow) - 1;
+                let value = a.map(|x| convert(x & keep) | convert(x >> narrow & keep) << wide);
                 self.write(warp, *d, site.mask, &value);
                 Ok(())
             }
@@ -163,6 +196,7 @@ impl Machine<'_> {
                 rounding,
                 flush,
                 saturate,
+                finite,
                 relu,
                 to,
                 from,
@@ -173,12 +207,13 @@ impl Machine<'_> {
                     rounding: *rounding,
                     flush: *flush,
                     saturate: *saturate,
+                    finite: *finite,
                     relu: *relu,
                     to: *to,
                     from: *from,
                 };
                 let value = self.read::<u64>(warp, *a);
-                let value = how.apply(site, &value)?;
+                let value = how.apply(&value);
                 // Results of tf32 sit in 32-bit registers; every other one may go to a wider register.
                 match self.program.slots.of(*d) {
                     Slot::Word(_) | Slot::Long(_) => {
@@ -198,6 +233,7 @@ struct Conversion {
     rounding: Option<CvtRounding>,
     flush: bool,
     saturate: bool,
+    finite: bool,
     relu: bool,
     to: ScalarType,
     from: ScalarType,
@@ -214,24 +250,27 @@ fn format_of(ty: ScalarType) -> Option<Format> {
     }
 }
 
+/// The largest finite number of the sign in place of infinity.
+fn below_infinity(format: Format, bits: u32) -> u32 {
+    let sign = 1 << (format.exponent_bits + format.fraction_bits);
+    if bits & (sign - 1) == format.infinity() {
+        bits - 1
+    } else {
+        bits
+    }
+}
+
 fn is_float(ty: ScalarType) -> bool {
     ty.kind() == TypeKind::Float
 }
 
 impl Conversion {
-    fn apply(&self, site: &Site<'_>, a: &Lanes<u64>) -> Result<Lanes<u64>, Halt> {
+    fn apply(&self, a: &Lanes<u64>) -> Lanes<u64> {
         match (is_float(self.from), is_float(self.to)) {
-            (false, false) => Ok(a.map(|x| self.integer_to_integer(x))),
-            (false, true) => {
-                if self.to == ScalarType::F64 && self.float_rounding() != Rounding::NearestEven {
-                    return Err(
-                        site.unsupported("cvt from an integer to f64 with directed rounding")
-                    );
-                }
-                Ok(a.map(|x| self.integer_to_float(x)))
-            }
-            (true, false) => Ok(a.map(|x| self.float_to_integer(self.decode(x)))),
-            (true, true) => Ok(a.map(|x| self.float_to_float(x))),
+            (false, false) => a.map(|x| self.integer_to_integer(x)),
+            (false, true) => a.map(|x| self.integer_to_float(x)),
+            (true, false) => a.map(|x| self.float_to_integer(self.decode(x))),
+            (true, true) => a.map(|x| self.float_to_float(x)),
         }
     }
 
@@ -274,7 +313,7 @@ impl Conversion {
     fn integer_to_float(&self, x: u64) -> u64 {
         let value = Self::signed_value(self.from, x);
         match format_of(self.to) {
-            None => f64_from_i128(value).to_bits(),
+            None => double::from_integer(value, self.float_rounding()),
             Some(format) => {
                 // Beyond 53 bits: keep 53 and a sticky last bit.
                 let extra = (128 - value.unsigned_abs().leading_zeros()).saturating_sub(53);
@@ -352,6 +391,11 @@ impl Conversion {
             }
             (Some(format), ScalarType::Tf32) => {
                 let bits = format.round(value, self.float_rounding());
+                let bits = if self.finite {
+                    below_infinity(format, bits)
+                } else {
+                    bits
+                };
                 u64::from(if value.is_nan() {
                     float::NAN_F32
                 } else {
@@ -360,7 +404,9 @@ impl Conversion {
             }
             (Some(format), _) => {
                 let bits = format.round(value, self.float_rounding());
-                let bits = if self.to == ScalarType::F32 && self.flush {
+                let bits = if self.finite {
+                    below_infinity(format, bits)
+                } else if self.to == ScalarType::F32 && self.flush {
                     flush_f32(canonical_f32(bits))
                 } else {
                     bits

@@ -87,6 +87,17 @@ impl Machine<'_> {
             | Op::BitFieldInsert { .. }
             | Op::Bits { .. }
             | Op::BitFind { .. } => self.integer(warp, &site).map(|()| Next::Continue),
+            Op::AddCarry { .. }
+            | Op::MadCarry { .. }
+            | Op::Product24 { .. }
+            | Op::AbsoluteDifference { .. }
+            | Op::Dot { .. }
+            | Op::Lop3Predicate { .. }
+            | Op::Set { .. }
+            | Op::Slct { .. }
+            | Op::TestProperty { .. }
+            | Op::CopySign { .. }
+            | Op::IsSpace { .. } => self.product(warp, &site).map(|()| Next::Continue),
             Op::Setp { ty, .. } => {
                 if ty.kind() == TypeKind::Float {
                     self.compare_floats(warp, &site);
@@ -100,7 +111,7 @@ impl Machine<'_> {
             | Op::Pack { .. }
             | Op::Unpack { .. }
             | Op::Cvta { .. } => self.move_bits(warp, &site).map(|()| Next::Continue),
-            Op::Cvt { .. } | Op::CvtPair { .. } => {
+            Op::Cvt { .. } | Op::CvtPair { .. } | Op::CvtPacked { .. } => {
                 self.convert(warp, &site).map(|()| Next::Continue)
             }
             Op::FloatBinary { .. }
@@ -112,11 +123,30 @@ impl Machine<'_> {
             Op::St { .. } => self.store(warp, &site).map(|()| Next::Continue),
             Op::Atomic { .. } => self.atomic(warp, &site).map(|()| Next::Continue),
             // Hints and orders: every access here is complete, and ordered, when its instruction is.
-            Op::PrefetchLine { .. } | Op::Membar { .. } | Op::Fence { .. } => Ok(Next::Continue),
+            Op::PrefetchLine { .. }
+            | Op::Membar { .. }
+            | Op::Fence { .. }
+            | Op::Nanosleep { .. } => Ok(Next::Continue),
+            // A policy is a hint and opaque: any value will do, and zero is the same everywhere.
+            Op::CreatePolicy { d, .. } => {
+                self.write(warp, *d, active, &[0_u64; 32]);
+                Ok(Next::Continue)
+            }
+            // `ptx::inline` has put every function that the module defines in place of its calls.
+            Op::Call(call) => Err(site.unsupported(format!(
+                "a call of `{}`, which the module does not define",
+                self.program
+                    .module
+                    .callees
+                    .get(index(call.function))
+                    .map_or("?", |callee| &callee.function.name)
+            ))),
+            Op::BranchIndexed { .. } => Err(site.unsupported("a branch by a list of labels")),
             Op::Shfl { .. }
             | Op::Vote { .. }
             | Op::Redux { .. }
             | Op::ActiveMask { .. }
+            | Op::Match { .. }
             | Op::WarpSync { .. } => self.across_lanes(warp, &site),
             Op::BarrierSync { .. } | Op::BarrierArrive { .. } | Op::BarrierRed { .. } => {
                 self.barrier(warp, &site)
@@ -125,7 +155,9 @@ impl Machine<'_> {
             | Op::CpAsyncCommit
             | Op::CpAsyncWait { .. }
             | Op::CpAsyncWaitAll => self.asynchronous(warp, &site).map(|()| Next::Continue),
-            Op::LdMatrix { .. } | Op::StMatrix { .. } | Op::Mma(_) => self.matrix(warp, &site),
+            Op::LdMatrix { .. } | Op::StMatrix { .. } | Op::MovMatrix { .. } | Op::Mma(_) => {
+                self.matrix(warp, &site)
+            }
             Op::Bra { target, .. } => Ok(Next::Jump(index(target.0))),
             Op::Ret | Op::Exit => Ok(Next::Exit),
             Op::Trap => {
@@ -287,6 +319,8 @@ impl Machine<'_> {
             R::Clock => same(low_u32(self.executed)),
             R::ClockHi => same(low_u32(self.executed >> 32)),
             R::Clock64 | R::Globaltimer => [self.executed; 32],
+            R::GlobaltimerLo => same(low_u32(self.executed)),
+            R::GlobaltimerHi => same(low_u32(self.executed >> 32)),
             R::DynamicSmemSize => same(launch.shared_bytes),
             R::TotalSmemSize => [u64::try_from(self.shared.len()).expect("at most 227 KiB"); 32],
         }

@@ -8,7 +8,7 @@
 use super::super::arithmetic::float::{
     self, Format, NAN_F32, NAN_HALF, canonical_f32, extremum, flush_f32, fma_f32, saturate_f32,
 };
-use super::super::arithmetic::function;
+use super::super::arithmetic::{double, function};
 use super::cta::Machine;
 use super::dispatch::Site;
 use super::registers::mask_of;
@@ -37,12 +37,18 @@ fn half_format(ty: ScalarType) -> Option<(Format, bool)> {
     }
 }
 
+/// A subnormal 16-bit float to zero of its sign, where `flush`.
+fn flush_half(format: Format, bits: u32, flush: bool) -> u32 {
+    if flush && bits & format.infinity() == 0 {
+        bits & 0x8000
+    } else {
+        bits
+    }
+}
+
 /// Bits of a 16-bit float after `.ftz`, `.sat` and `.relu`.
 fn finish_half(format: Format, bits: u32, finish: Finish) -> u32 {
-    let mut bits = bits;
-    if finish.flush && bits & (format.infinity()) == 0 {
-        bits &= 0x8000;
-    }
+    let mut bits = flush_half(format, bits, finish.flush);
     let x = format.decode(bits);
     if finish.saturate {
         bits = if x > 0.0 {
@@ -95,6 +101,7 @@ impl Machine<'_> {
                 flush,
                 saturate,
                 nan,
+                xorsign,
                 ty,
                 d,
                 a,
@@ -110,23 +117,44 @@ impl Machine<'_> {
                     ScalarType::F32 => {
                         let a = self.read_f32(warp, *a, *flush);
                         let b = self.read_f32(warp, *b, *flush);
-                        let value = binary_f32(*operation, rounding, *nan, &a, &b);
+                        let value = if *xorsign {
+                            let magnitude = |x: u32| x & 0x7fff_ffff;
+                            let (x, y) = (a.map(magnitude), b.map(magnitude));
+                            let value = binary_f32(*operation, rounding, *nan, &x, &y);
+                            lanes(|lane| {
+                                let sign = (a[lane] ^ b[lane]) & 0x8000_0000;
+                                if value[lane] > 0x7f80_0000 {
+                                    value[lane]
+                                } else {
+                                    value[lane] | sign
+                                }
+                            })
+                        } else {
+                            binary_f32(*operation, rounding, *nan, &a, &b)
+                        };
                         self.write(warp, *d, site.mask, &value.map(|x| finish_f32(x, finish)));
                     }
                     ScalarType::F64 => {
-                        if rounding != Rounding::NearestEven {
-                            return Err(site.unsupported("f64 arithmetic with directed rounding"));
-                        }
                         let (a, b) = (self.read::<u64>(warp, *a), self.read::<u64>(warp, *b));
-                        let value = lanes(|lane| binary_f64(*operation, *nan, a[lane], b[lane]));
+                        let value =
+                            lanes(|lane| binary_f64(*operation, rounding, *nan, a[lane], b[lane]));
                         self.write(warp, *d, site.mask, &value);
                     }
                     _ => {
                         let (a, b) = (self.read::<u32>(warp, *a), self.read::<u32>(warp, *b));
                         let value = by_halves(site, *ty, |format, half| {
+                            let half = |bits| flush_half(format, half(bits), *flush);
                             lanes(|lane| {
                                 let (x, y) = (half(a[lane]), half(b[lane]));
-                                let bits = binary_half(format, *operation, rounding, *nan, x, y);
+                                let bits = if *xorsign {
+                                    let (p, q) = (x & 0x7fff, y & 0x7fff);
+                                    let bits =
+                                        binary_half(format, *operation, rounding, *nan, p, q);
+                                    let sign = if bits > format.infinity() { 0 } else { x ^ y };
+                                    bits | sign & 0x8000
+                                } else {
+                                    binary_half(format, *operation, rounding, *nan, x, y)
+                                };
                                 finish_half(format, bits, finish)
                             })
                         })?;
@@ -169,17 +197,15 @@ impl Machine<'_> {
                         self.write(warp, *d, site.mask, &value.map(|x| finish_f32(x, finish)));
                     }
                     ScalarType::F64 => {
-                        if *rounding != Rounding::NearestEven {
-                            return Err(site.unsupported("f64 arithmetic with directed rounding"));
-                        }
                         let f = f64::from_bits;
                         let (a, b, c) = (
                             self.read::<u64>(warp, *a),
                             self.read::<u64>(warp, *b),
                             self.read::<u64>(warp, *c),
                         );
-                        let value =
-                            lanes(|lane| f(a[lane]).mul_add(f(b[lane]), f(c[lane])).to_bits());
+                        let value = lanes(|lane| {
+                            double::fma(f(a[lane]), f(b[lane]), f(c[lane]), *rounding)
+                        });
                         self.write(warp, *d, site.mask, &value);
                     }
                     _ => {
@@ -190,7 +216,8 @@ impl Machine<'_> {
                         );
                         let value = by_halves(site, *ty, |format, half| {
                             lanes(|lane| {
-                                let wide = |x: u32| format.decode(half(x));
+                                let wide =
+                                    |x: u32| format.decode(flush_half(format, half(x), *flush));
                                 let (x, y, z) = (wide(a[lane]), wide(b[lane]), wide(c[lane]));
                                 finish_half(format, float::fma(format, x, y, z, *rounding), finish)
                             })
@@ -270,19 +297,31 @@ impl Machine<'_> {
                     }
                     ScalarType::F64 => {
                         let value = self.read::<u64>(warp, *a).map(f64::from_bits);
-                        let value = match (function, accuracy) {
-                            (MathFunction::Rcp, Accuracy::Rounded(Rounding::NearestEven)) => {
-                                value.map(|x| (1.0 / x).to_bits())
-                            }
-                            (MathFunction::Sqrt, Accuracy::Rounded(Rounding::NearestEven)) => {
-                                value.map(|x| x.sqrt().to_bits())
-                            }
-                            _ => {
-                                return Err(
-                                    site.unsupported("approximate or directed f64 functions")
-                                );
+                        // The gross approximations see and give the high 32 bits, subnormals as zero.
+                        let high = |x: u64| {
+                            let x = x & !0xffff_ffff;
+                            if x & 0x7ff << 52 == 0 { x & 1 << 63 } else { x }
+                        };
+                        let gross = |x: f64, f: fn(f64) -> f64| {
+                            let result = f(f64::from_bits(high(x.to_bits())));
+                            if result.is_nan() {
+                                double::NAN_F64
+                            } else {
+                                high(result.to_bits())
                             }
                         };
+                        let value = value.map(|x| match (function, accuracy) {
+                            (MathFunction::Rcp, Accuracy::Rounded(rounding)) => {
+                                double::divide(1.0, x, *rounding)
+                            }
+                            (MathFunction::Sqrt, Accuracy::Rounded(rounding)) => {
+                                double::square_root(x, *rounding)
+                            }
+                            (MathFunction::Rcp, _) => gross(x, |x| 1.0 / x),
+                            (MathFunction::Rsqrt, _) if *flush => gross(x, function::rsqrt),
+                            // The parser allows no other function of f64.
+                            _ => function::rsqrt(x).to_bits(),
+                        });
                         self.write(warp, *d, site.mask, &value);
                     }
                     _ => {
@@ -312,12 +351,14 @@ impl Machine<'_> {
                 b,
             } => {
                 if *ty == ScalarType::F64 {
-                    if *accuracy != Accuracy::Rounded(Rounding::NearestEven) {
-                        return Err(site.unsupported("f64 division with directed rounding"));
-                    }
+                    let rounding = match accuracy {
+                        Accuracy::Rounded(rounding) => *rounding,
+                        Accuracy::Approx | Accuracy::Full => Rounding::NearestEven,
+                    };
                     let (a, b) = (self.read::<u64>(warp, *a), self.read::<u64>(warp, *b));
-                    let value =
-                        lanes(|lane| (f64::from_bits(a[lane]) / f64::from_bits(b[lane])).to_bits());
+                    let value = lanes(|lane| {
+                        double::divide(f64::from_bits(a[lane]), f64::from_bits(b[lane]), rounding)
+                    });
                     self.write(warp, *d, site.mask, &value);
                     return Ok(());
                 }
@@ -373,40 +414,51 @@ impl Machine<'_> {
         else {
             unreachable!("dispatch sends setp only")
         };
+        let results = self.float_comparison(warp, *compare, *flush, *ty, (*a, *b));
+        self.set_comparison(warp, site.mask, (*p, *q), *combine, results);
+    }
+
+    /// A bit a lane: `a` compares so with `b`; for packed types element 0 and element 1, else the result and its
+    /// negation.
+    pub(super) fn float_comparison(
+        &self,
+        warp: &Warp,
+        compare: Compare,
+        flush: bool,
+        ty: ScalarType,
+        (a, b): (Operand, Operand),
+    ) -> (u32, u32) {
         let by_element = |element: u32| -> u32 {
             match ty {
                 ScalarType::F64 => {
-                    let (a, b) = (self.read::<u64>(warp, *a), self.read::<u64>(warp, *b));
-                    compare_values(*compare, &a.map(f64::from_bits), &b.map(f64::from_bits))
+                    let (a, b) = (self.read::<u64>(warp, a), self.read::<u64>(warp, b));
+                    compare_values(compare, &a.map(f64::from_bits), &b.map(f64::from_bits))
                 }
-                _ => match half_format(*ty) {
+                _ => match half_format(ty) {
                     Some((format, _)) => {
-                        let (a, b) = (self.read::<u32>(warp, *a), self.read::<u32>(warp, *b));
+                        let (a, b) = (self.read::<u32>(warp, a), self.read::<u32>(warp, b));
                         let finish = Finish {
-                            flush: *flush,
+                            flush,
                             ..Finish::default()
                         };
                         let value = |x: u32| {
                             format.decode(finish_half(format, x >> (16 * element) & 0xffff, finish))
                         };
-                        compare_values(*compare, &a.map(value), &b.map(value))
+                        compare_values(compare, &a.map(value), &b.map(value))
                     }
                     None => {
-                        let (a, b) = (
-                            self.read_f32(warp, *a, *flush),
-                            self.read_f32(warp, *b, *flush),
-                        );
-                        compare_values(*compare, &a.map(f32::from_bits), &b.map(f32::from_bits))
+                        let (a, b) = (self.read_f32(warp, a, flush), self.read_f32(warp, b, flush));
+                        compare_values(compare, &a.map(f32::from_bits), &b.map(f32::from_bits))
                     }
                 },
             }
         };
         let first = by_element(0);
-        let second = match half_format(*ty) {
+        let second = match half_format(ty) {
             Some((_, true)) => by_element(1),
             _ => !first,
         };
-        self.set_comparison(warp, site.mask, (*p, *q), *combine, (first, second));
+        (first, second)
     }
 }
 
@@ -460,14 +512,14 @@ fn binary_f32(
     }
 }
 
-fn binary_f64(operation: FloatBinary, nan: bool, a: u64, b: u64) -> u64 {
+fn binary_f64(operation: FloatBinary, rounding: Rounding, nan: bool, a: u64, b: u64) -> u64 {
     let (x, y) = (f64::from_bits(a), f64::from_bits(b));
     match operation {
-        FloatBinary::Add => (x + y).to_bits(),
-        FloatBinary::Sub => (x - y).to_bits(),
-        FloatBinary::Mul => (x * y).to_bits(),
-        FloatBinary::Min => extremum((x, y), (a, b), 0x7fff_ffff_ffff_ffff, false, nan),
-        FloatBinary::Max => extremum((x, y), (a, b), 0x7fff_ffff_ffff_ffff, true, nan),
+        FloatBinary::Add => double::add(x, y, rounding),
+        FloatBinary::Sub => double::add(x, -y, rounding),
+        FloatBinary::Mul => double::multiply(x, y, rounding),
+        FloatBinary::Min => extremum((x, y), (a, b), double::NAN_F64, false, nan),
+        FloatBinary::Max => extremum((x, y), (a, b), double::NAN_F64, true, nan),
     }
 }
 

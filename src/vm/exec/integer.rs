@@ -359,15 +359,46 @@ impl Machine<'_> {
         else {
             unreachable!("dispatch sends setp only")
         };
-        let holds = if ty.bits() == 64 {
-            let (a, b) = (self.read::<u64>(warp, *a), self.read::<u64>(warp, *b));
-            compare_words(*compare, *ty, &a, &b)
-        } else {
-            let a = widen(*ty, self.read::<u32>(warp, *a));
-            let b = widen(*ty, self.read::<u32>(warp, *b));
-            compare_words(*compare, *ty, &a, &b)
-        };
+        let holds = self.integer_comparison(warp, *compare, *ty, (*a, *b));
         self.set_comparison(warp, site.mask, (*p, *q), *combine, (holds, !holds));
+    }
+
+    /// A bit a lane: `a` compares so with `b`.
+    pub(super) fn integer_comparison(
+        &self,
+        warp: &Warp,
+        compare: Compare,
+        ty: ScalarType,
+        (a, b): (Operand, Operand),
+    ) -> u32 {
+        if ty.bits() == 64 {
+            let (a, b) = (self.read::<u64>(warp, a), self.read::<u64>(warp, b));
+            compare_words(compare, ty, &a, &b)
+        } else {
+            let a = widen(ty, self.read::<u32>(warp, a));
+            let b = widen(ty, self.read::<u32>(warp, b));
+            compare_words(compare, ty, &a, &b)
+        }
+    }
+
+    /// The result of a comparison with the predicate it is combined with.
+    pub(super) fn combined(
+        &self,
+        warp: &Warp,
+        combine: Option<(BoolOp, Predicate)>,
+        value: u32,
+    ) -> u32 {
+        match combine {
+            None => value,
+            Some((operation, predicate)) => {
+                let c = self.predicate(warp, predicate);
+                match operation {
+                    BoolOp::And => value & c,
+                    BoolOp::Or => value | c,
+                    BoolOp::Xor => value ^ c,
+                }
+            }
+        }
     }
 
     /// Combines the results of a `setp` with its predicate and writes them.
@@ -379,18 +410,10 @@ impl Machine<'_> {
         combine: Option<(BoolOp, Predicate)>,
         (first, second): (u32, u32),
     ) {
-        let combined = |value: u32| match combine {
-            None => value,
-            Some((operation, predicate)) => {
-                let c = self.predicate(warp, predicate);
-                match operation {
-                    BoolOp::And => value & c,
-                    BoolOp::Or => value | c,
-                    BoolOp::Xor => value ^ c,
-                }
-            }
-        };
-        let (first, second) = (combined(first), combined(second));
+        let (first, second) = (
+            self.combined(warp, combine, first),
+            self.combined(warp, combine, second),
+        );
         if let Some(p) = p {
             self.write_predicate(warp, p, mask, first);
         }

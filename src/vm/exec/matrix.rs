@@ -86,7 +86,40 @@ impl Machine<'_> {
                 }
                 self.put(warp, &place_, 16, &raw);
             }
+            Op::MovMatrix { d, a } => {
+                let a = self.read::<u32>(warp, *a);
+                let value = lanes(|lane| {
+                    let half = |half: usize| {
+                        // Row and column of this half of the result; the source has them exchanged.
+                        let (row, column) = place(lane, half, true);
+                        let word = a[4 * row + column / 2];
+                        word >> (16 * (column % 2)) & 0xffff
+                    };
+                    half(0) | half(1) << 16
+                });
+                self.write(warp, *d, u32::MAX, &value);
+            }
             Op::Mma(mma) => {
+                if mma.a_type == ScalarType::F64 {
+                    let read = |registers: &[crate::ptx::RegisterId]| -> Vec<Lanes<u64>> {
+                        let one = |r: &crate::ptx::RegisterId| {
+                            self.read(warp, crate::ptx::Operand::Register(*r))
+                        };
+                        registers.iter().map(one).collect()
+                    };
+                    let c: Vec<Lanes<u64>> = mma.c.iter().map(|c| self.read(warp, *c)).collect();
+                    let d = tensor_core::mma_doubles(&read(&mma.a), &read(&mma.b), &c);
+                    for (register, value) in mma.d.iter().zip(&d) {
+                        self.write(warp, *register, u32::MAX, value);
+                    }
+                    return Ok(Next::Continue);
+                }
+                if let Some(d) = self.narrow(warp, site, mma)? {
+                    for (register, value) in mma.d.iter().zip(&d) {
+                        self.write(warp, *register, u32::MAX, value);
+                    }
+                    return Ok(Next::Continue);
+                }
                 let tile = tile_of(mma)
                     .filter(|tile| tile.exists())
                     .ok_or_else(|| site.unsupported("an mma of these types and this shape"))?;
@@ -125,6 +158,56 @@ impl Machine<'_> {
             _ => unreachable!("dispatch sends matrix instructions only"),
         }
         Ok(Next::Continue)
+    }
+
+    /// The result of an `mma` of bytes or integers; `None` for other types.
+    fn narrow(
+        &self,
+        warp: &Warp,
+        site: &Site<'_>,
+        mma: &crate::ptx::Mma,
+    ) -> Result<Option<[Fragment; 4]>, Halt> {
+        let fragment = |registers: &[crate::ptx::RegisterId]| -> Vec<Fragment> {
+            let one = |r: &crate::ptx::RegisterId| {
+                self.read::<u32>(warp, crate::ptx::Operand::Register(*r))
+            };
+            registers.iter().map(one).collect()
+        };
+        let c: Vec<Fragment> = mma.c.iter().map(|c| self.read(warp, *c)).collect();
+        if mma.d_type == ScalarType::S32 {
+            let types = (mma.a_type, mma.b_type);
+            let (a, b) = (fragment(&mma.a), fragment(&mma.b));
+            let d = tensor_core::mma_integers(types, mma.saturate, &a, &b, &c);
+            return Ok(Some(d));
+        }
+        let byte = |ty| match ty {
+            ScalarType::E4m3 => Some(tensor_core::Operand::E4m3),
+            ScalarType::E5m2 => Some(tensor_core::Operand::E5m2),
+            _ => None,
+        };
+        let (Some(a), Some(b)) = (byte(mma.a_type), byte(mma.b_type)) else {
+            return Ok(None);
+        };
+        let accumulator = if mma.d_type == ScalarType::F16 {
+            Accumulator::F16
+        } else {
+            Accumulator::F32
+        };
+        let target = self.program.target;
+        let d = tensor_core::mma_bytes(
+            target,
+            (a, b),
+            accumulator,
+            &fragment(&mma.a),
+            &fragment(&mma.b),
+            &c,
+        );
+        d.map(Some).ok_or_else(|| {
+            site.unsupported(format!(
+                "an mma of 8-bit floats and depth {} on {target}",
+                mma.shape.k()
+            ))
+        })
     }
 
     /// The rows of `count` matrices: lane `8 m + r` gives the address of row `r` of matrix `m`.

@@ -12,6 +12,7 @@ mod float;
 mod integer;
 mod matrix;
 mod memory;
+mod product;
 mod program;
 mod registers;
 mod warp;

@@ -60,7 +60,15 @@ impl Class {
             | Op::BitFieldInsert { .. }
             | Op::Bits { .. }
             | Op::BitFind { .. } => Self::Integer,
-            Op::Setp { ty, .. } => {
+            Op::AddCarry { .. }
+            | Op::MadCarry { .. }
+            | Op::Product24 { .. }
+            | Op::AbsoluteDifference { .. }
+            | Op::Dot { .. }
+            | Op::Lop3Predicate { .. }
+            | Op::IsSpace { .. } => Self::Integer,
+            Op::TestProperty { .. } | Op::CopySign { .. } => Self::Float,
+            Op::Set { from: ty, .. } | Op::Setp { ty, .. } => {
                 if ty.kind() == TypeKind::Float {
                     Self::Float
                 } else {
@@ -73,15 +81,20 @@ impl Class {
             | Op::Unpack { .. }
             | Op::Cvt { .. }
             | Op::CvtPair { .. }
+            | Op::CvtPacked { .. }
+            | Op::Slct { .. }
+            | Op::CreatePolicy { .. }
             | Op::Cvta { .. } => Self::Move,
             Op::Ld { .. } | Op::St { .. } | Op::PrefetchLine { .. } | Op::Atomic { .. } => {
                 Self::Memory
             }
             Op::FloatBinary { .. } | Op::Fma { .. } | Op::FloatUnary { .. } => Self::Float,
             Op::Math { .. } | Op::FloatDiv { .. } => Self::Function,
-            Op::Shfl { .. } | Op::Vote { .. } | Op::Redux { .. } | Op::ActiveMask { .. } => {
-                Self::Warp
-            }
+            Op::Shfl { .. }
+            | Op::Vote { .. }
+            | Op::Redux { .. }
+            | Op::Match { .. }
+            | Op::ActiveMask { .. } => Self::Warp,
             Op::BarrierSync { .. }
             | Op::BarrierArrive { .. }
             | Op::BarrierRed { .. }
@@ -92,9 +105,15 @@ impl Class {
             | Op::CpAsyncCommit
             | Op::CpAsyncWait { .. }
             | Op::CpAsyncWaitAll => Self::AsyncCopy,
-            Op::LdMatrix { .. } | Op::StMatrix { .. } => Self::Matrix,
+            Op::LdMatrix { .. } | Op::StMatrix { .. } | Op::MovMatrix { .. } => Self::Matrix,
             Op::Mma(_) => Self::Mma,
-            Op::Bra { .. } | Op::Ret | Op::Exit | Op::Trap => Self::Branch,
+            Op::Bra { .. }
+            | Op::BranchIndexed { .. }
+            | Op::Call(_)
+            | Op::Nanosleep { .. }
+            | Op::Ret
+            | Op::Exit
+            | Op::Trap => Self::Branch,
         }
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Warp {
     /// Lanes that have not exited.
     pub(super) live: u32,
     pub(super) registers: Registers,
+    /// Carry flag of each lane.
+    pub(super) carry: u32,
     pub(super) copies: Copies,
     pub(super) paths: Vec<Path>,
 }
@@ -47,6 +49,7 @@ impl Warp {
             index,
             live,
             registers,
+            carry: 0,
             copies,
             paths,
         }

@@ -27,6 +27,10 @@ pub enum Operand {
     Bf16,
     /// f32 whose low 13 bits are ignored.
     Tf32,
+    /// 8-bit float of 4 exponent and 3 fraction bits: no infinity, NaN is all ones.
+    E4m3,
+    /// 8-bit float of 5 exponent and 2 fraction bits.
+    E5m2,
 }
 
 /// Format of the accumulators `c` and `d`.
@@ -94,12 +98,30 @@ fn decode(bits: u32, exponent_bits: u32, fraction_bits: u32) -> Number {
     }
 }
 
+/// The exponent field of all ones is a number like the others, but for one NaN a sign.
+fn decode_e4m3(bits: u32) -> Number {
+    let (field, fraction) = (bits >> 3 & 15, bits & 7);
+    if field < 15 {
+        return decode(bits, 4, 3);
+    }
+    if fraction == 7 {
+        return Number::Nan;
+    }
+    Number::Finite {
+        negative: bits >> 7 == 1,
+        significand: u64::from(8 | fraction),
+        exponent: 8,
+    }
+}
+
 impl Operand {
     /// Bits of the fraction.
     fn fraction_bits(self) -> i32 {
         match self {
             Self::F16 | Self::Tf32 => 10,
             Self::Bf16 => 7,
+            Self::E4m3 => 3,
+            Self::E5m2 => 2,
         }
     }
 
@@ -108,6 +130,8 @@ impl Operand {
             Self::F16 => decode(bits, 5, 10),
             Self::Bf16 => decode(bits, 8, 7),
             Self::Tf32 => decode(bits >> 13, 8, 10),
+            Self::E5m2 => decode(bits & 0xff, 5, 2),
+            Self::E4m3 => decode_e4m3(bits & 0xff),
         }
     }
 }
@@ -146,7 +170,7 @@ impl Accumulator {
 /// low end of a word; `c` and the result are bits of the accumulator format.
 pub fn block(
     alignment: Alignment,
-    operand: Operand,
+    (a_format, b_format): (Operand, Operand),
     accumulator: Accumulator,
     a: &[u32],
     b: &[u32],
@@ -163,7 +187,7 @@ pub fn block(
     };
     let mut nan = false;
     for (&x, &y) in a.iter().zip(b) {
-        match (operand.decode(x), operand.decode(y)) {
+        match (a_format.decode(x), b_format.decode(y)) {
             (Number::Nan, _)
             | (_, Number::Nan)
             | (Number::Infinite { .. }, Number::Zero)
@@ -187,7 +211,12 @@ pub fn block(
                     significand: n,
                     exponent: f,
                 },
-            ) => terms.push((s != t, m * n, e + f, 2 * operand.fraction_bits())),
+            ) => terms.push((
+                s != t,
+                m * n,
+                e + f,
+                a_format.fraction_bits() + b_format.fraction_bits(),
+            )),
         }
     }
     match accumulator.decode(c) {
@@ -300,7 +329,7 @@ mod tests {
     fn check(a: [f32; 8], b: [f32; 8], c: f32, expected: u32) {
         let got = block(
             AMPERE,
-            Operand::F16,
+            (Operand::F16, Operand::F16),
             Accumulator::F32,
             &a.map(f16),
             &b.map(f16),
@@ -350,10 +379,24 @@ mod tests {
         // 2049 lies between 2048 and 2050.
         let a = [2048.0, 1.0, 0., 0., 0., 0., 0., 0.].map(f16);
         let b = [1.0; 8].map(f16);
-        let got = block(AMPERE, Operand::F16, Accumulator::F16, &a, &b, 0);
+        let got = block(
+            AMPERE,
+            (Operand::F16, Operand::F16),
+            Accumulator::F16,
+            &a,
+            &b,
+            0,
+        );
         assert_eq!(got, f16(2048.0));
         let a = [2048.0, 3.0, 0., 0., 0., 0., 0., 0.].map(f16);
-        let got = block(AMPERE, Operand::F16, Accumulator::F16, &a, &b, 0);
+        let got = block(
+            AMPERE,
+            (Operand::F16, Operand::F16),
+            Accumulator::F16,
+            &a,
+            &b,
+            0,
+        );
         assert_eq!(got, f16(2052.0));
     }
 }

@@ -72,7 +72,7 @@ impl Element {
                 })
             }
             // Eleven-bit significands too, but no kernel here is bound by it.
-            Operand::Tf32 => None,
+            Operand::Tf32 | Operand::E4m3 | Operand::E5m2 => None,
         }
     }
 }

@@ -2,15 +2,20 @@
 //!
 //! An instruction is a chain of block operations over `k`, left to right, each taking the rounded result of the one
 //! before as its accumulator; [`alignment`] is the table of how long a block is and how many bits it keeps. The same
-//! PTX has different bits on different targets.
+//! PTX has different bits on different targets. `narrow.rs` has the tiles of bytes, integers and f64.
 //!
 //! Source: `block.rs`; the table is confirmed by measured vectors of A100, Ada, L40S and H100 for every row used here
 //! (f16, bf16 and tf32 operands), except the exponent floors, which only sums of deep subnormals reach.
 
 mod block;
 mod columns;
+mod narrow;
+mod vectors;
 
 pub use block::{Accumulator, Alignment, NAN_F16, NAN_F32, Operand, block};
+pub use narrow::{lowered_bytes, native_bytes};
+pub(crate) use narrow::{mma_bytes, mma_doubles, mma_integers};
+pub use vectors::{BadRow, Gpu, Measurement, Row, UnknownMeasurement};
 
 use super::target::Target;
 use columns::{COLUMNS, Columns, DEPTH, Element};
@@ -40,6 +45,8 @@ impl Tile {
             | (Operand::Bf16, Accumulator::F32) => matches!(self.k, 8 | 16),
             (Operand::Tf32, Accumulator::F32) => matches!(self.k, 4 | 8),
             (Operand::Bf16 | Operand::Tf32, Accumulator::F16) => false,
+            // Of bytes: `narrow`.
+            (Operand::E4m3 | Operand::E5m2, _) => false,
         }
     }
 
@@ -48,6 +55,7 @@ impl Tile {
         match self.operand {
             Operand::F16 | Operand::Bf16 => 2,
             Operand::Tf32 => 1,
+            Operand::E4m3 | Operand::E5m2 => 4,
         }
     }
 
@@ -64,7 +72,7 @@ impl Tile {
 
 /// How a target computes a tile: block length, bits kept, least exponent.
 ///
-/// | operands | sm_80, sm_86, sm_89 | sm_90 |
+/// | operands | sm_80, sm_86, sm_89 | sm_90, sm_100 |
 /// |---|---|---|
 /// | f16, bf16 | blocks of 8, F = 24 | one block of `k`, F = 25 |
 /// | tf32 | blocks of 4, F = 24 | one block of `k`, F = 25 |
@@ -72,6 +80,7 @@ pub fn alignment(target: Target, tile: Tile) -> Alignment {
     let single = match tile.operand {
         Operand::F16 | Operand::Bf16 => 8,
         Operand::Tf32 => 4,
+        Operand::E4m3 | Operand::E5m2 => 16,
     };
     match (target, tile.accumulator) {
         (Target::Sm80 | Target::Sm86 | Target::Sm89, Accumulator::F32) => Alignment {
@@ -84,12 +93,12 @@ pub fn alignment(target: Target, tile: Tile) -> Alignment {
             fraction_bits: 24,
             exponent_floor: -20,
         },
-        (Target::Sm90, Accumulator::F32) => Alignment {
+        (Target::Sm90 | Target::Sm100, Accumulator::F32) => Alignment {
             terms: tile.k,
             fraction_bits: 25,
             exponent_floor: -133,
         },
-        (Target::Sm90, Accumulator::F16) => Alignment {
+        (Target::Sm90 | Target::Sm100, Accumulator::F16) => Alignment {
             terms: tile.k,
             fraction_bits: 25,
             exponent_floor: -21,
@@ -176,7 +185,14 @@ pub fn multiply(
                     &row[first..first + how.terms],
                     &column[first..first + how.terms],
                 );
-                *value = block(how, tile.operand, tile.accumulator, a, b, *value);
+                *value = block(
+                    how,
+                    (tile.operand, tile.operand),
+                    tile.accumulator,
+                    a,
+                    b,
+                    *value,
+                );
             }
         }
     };
@@ -203,6 +219,7 @@ fn element(tile: Tile, word: u32, half: usize) -> u32 {
         (Operand::Tf32, _) => word,
         (Operand::F16 | Operand::Bf16, 0) => word & 0xffff,
         (Operand::F16 | Operand::Bf16, _) => word >> 16,
+        (Operand::E4m3 | Operand::E5m2, _) => word >> (8 * half) & 0xff,
     }
 }
 
@@ -345,7 +362,7 @@ mod tests {
                     let range = first..first + how.terms;
                     value = block(
                         how,
-                        tile.operand,
+                        (tile.operand, tile.operand),
                         tile.accumulator,
                         &x[range.clone()],
                         &y[range],

@@ -121,6 +121,7 @@ fn plan(instruction: &Instruction) -> Plan {
         Op::Shfl { mask, .. }
         | Op::Vote { mask, .. }
         | Op::Redux { mask, .. }
+        | Op::Match { mask, .. }
         | Op::WarpSync { mask } => {
             address.extend(register(*mask));
         }

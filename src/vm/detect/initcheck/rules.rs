@@ -159,9 +159,14 @@ impl RegisterShadow {
                 }
                 Some(results)
             }
-            Op::CvtPair { d, a, b, .. } => {
-                let high = Planes::undefined(self.operand(*a).any(), 2).moved(2);
-                one(*d, high.union(Planes::undefined(self.operand(*b).any(), 2)))
+            Op::CvtPair { to, d, a, b, .. } => {
+                let bytes = to.bytes() / 2;
+                let by = isize::try_from(bytes).ok()?;
+                let high = Planes::undefined(self.operand(*a).any(), bytes).moved(by);
+                one(
+                    *d,
+                    high.union(Planes::undefined(self.operand(*b).any(), bytes)),
+                )
             }
             Op::Logic {
                 operation, d, a, b, ..
@@ -293,7 +298,35 @@ impl RegisterShadow {
                 one(*d, Planes::undefined(if some { u32::MAX } else { 0 }, 8))
             }
             Op::Mma(mma) => Some(self.mma(mma)),
-            // The default rule.
+            Op::Match { d, p, a, .. } => {
+                let some = self.operand(*a).any() & context.mask != 0;
+                let planes = Planes::undefined(if some { u32::MAX } else { 0 }, 8);
+                let mut results = vec![(*d, planes)];
+                results.extend(p.map(|p| (p, planes)));
+                Some(results)
+            }
+            // Every element of the matrix may move to any lane.
+            Op::MovMatrix { d, a } => {
+                let some = self.operand(*a).any() & context.mask != 0;
+                one(*d, Planes::undefined(if some { u32::MAX } else { 0 }, 8))
+            }
+            // The default rule; a carry is taken as defined.
+            Op::AddCarry { .. }
+            | Op::MadCarry { .. }
+            | Op::Product24 { .. }
+            | Op::AbsoluteDifference { .. }
+            | Op::Dot { .. }
+            | Op::Lop3Predicate { .. }
+            | Op::Set { .. }
+            | Op::Slct { .. }
+            | Op::TestProperty { .. }
+            | Op::CopySign { .. }
+            | Op::IsSpace { .. }
+            | Op::CvtPacked { .. }
+            | Op::Nanosleep { .. }
+            | Op::CreatePolicy { .. }
+            | Op::BranchIndexed { .. }
+            | Op::Call(_) => None,
             Op::IntegerBinary { .. }
             | Op::IntegerUnary { .. }
             | Op::Mad { .. }

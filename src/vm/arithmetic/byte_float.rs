@@ -1,0 +1,116 @@
+//! The 8-bit floats of PTX: `e4m3` (no infinity, one NaN a sign, largest 448) and `e5m2` (as IEEE would have it,
+//! largest finite 57344).
+
+use super::float::Format;
+use crate::convert::low_u32;
+use crate::ptx::{Rounding, ScalarType};
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ByteFloat {
+    E4m3,
+    E5m2,
+}
+
+impl ByteFloat {
+    /// The element of a packed type.
+    pub(crate) fn of(ty: ScalarType) -> Option<Self> {
+        if matches!(ty, ScalarType::E4m3 | ScalarType::E4m3x2) {
+            Some(Self::E4m3)
+        } else if matches!(ty, ScalarType::E5m2 | ScalarType::E5m2x2) {
+            Some(Self::E5m2)
+        } else {
+            None
+        }
+    }
+
+    /// Value of a byte, exact.
+    pub(crate) fn decode(self, byte: u32) -> f64 {
+        match self {
+            Self::E5m2 => Format::F16.decode((byte & 0xff) << 8),
+            Self::E4m3 => {
+                let sign = if byte & 0x80 == 0 { 1.0 } else { -1.0 };
+                let (field, fraction) = (byte >> 3 & 15, f64::from(byte & 7));
+                if byte & 0x7f == 0x7f {
+                    f64::NAN
+                } else if field == 0 {
+                    sign * fraction * f64::from_bits((1023 - 9) << 52)
+                } else {
+                    let scale = f64::from_bits(u64::from(1023 - 10 + field) << 52);
+                    sign * (8.0 + fraction) * scale
+                }
+            }
+        }
+    }
+
+    /// `x` rounded to nearest even; beyond the largest finite number that number, NaN is `0x7f`.
+    pub(crate) fn encode(self, x: f64) -> u32 {
+        if x.is_nan() {
+            return 0x7f;
+        }
+        // Five exponent bits hold both: scaled by 2^-8, e4m3 has the subnormals and fields of such a format.
+        let (format, scaled, largest) = match self {
+            Self::E5m2 => (
+                Format {
+                    exponent_bits: 5,
+                    fraction_bits: 2,
+                },
+                x,
+                0x7b,
+            ),
+            Self::E4m3 => (
+                Format {
+                    exponent_bits: 5,
+                    fraction_bits: 3,
+                },
+                x * f64::from_bits((1023 - 8) << 52),
+                0x7e,
+            ),
+        };
+        let bits = format.round(scaled, Rounding::NearestEven);
+        let sign_at = format.exponent_bits + format.fraction_bits;
+        let magnitude = (bits & ((1 << sign_at) - 1)).min(largest);
+        low_u32(u64::from(magnitude | (bits >> sign_at & 1) << 7))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_comes_back() {
+        for float in [ByteFloat::E4m3, ByteFloat::E5m2] {
+            for byte in 0..256 {
+                let value = float.decode(byte);
+                if value.is_finite() {
+                    assert_eq!(float.encode(value), byte, "{float:?} {byte:#x}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rounding_and_saturation() {
+        let check = |float: ByteFloat, x: f64, byte: u32| {
+            assert_eq!(float.encode(x), byte, "{float:?} {x}");
+        };
+        check(ByteFloat::E4m3, 448.0, 0x7e);
+        check(ByteFloat::E4m3, 1e9, 0x7e);
+        check(ByteFloat::E4m3, f64::NEG_INFINITY, 0xfe);
+        check(ByteFloat::E4m3, f64::NAN, 0x7f);
+        check(ByteFloat::E4m3, 1.0, 0x38);
+        // Halfway between 1 and 1.125, to even; halfway between 0 and the least subnormal, to zero.
+        check(ByteFloat::E4m3, 1.0625, 0x38);
+        check(ByteFloat::E4m3, 1.1875, 0x3a);
+        check(ByteFloat::E4m3, 2.0_f64.powi(-10), 0);
+        check(ByteFloat::E4m3, -1.5 * 2.0_f64.powi(-10), 0x81);
+        check(ByteFloat::E5m2, 57344.0, 0x7b);
+        check(ByteFloat::E5m2, f64::INFINITY, 0x7b);
+        check(ByteFloat::E5m2, 1.0, 0x3c);
+        assert_eq!(ByteFloat::E5m2.decode(0x7c), f64::INFINITY);
+        assert_eq!(ByteFloat::E4m3.decode(0x7e), 448.0);
+        assert_eq!(ByteFloat::E4m3.decode(0x01), 2.0_f64.powi(-9));
+        assert_eq!(ByteFloat::E4m3.decode(0xb8), -1.0);
+    }
+}
