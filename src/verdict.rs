@@ -17,7 +17,7 @@
 //! | `empty-row` | its row sees no key and it is not what the kernel owes such rows |
 //!
 //! *Suspicious* is not a verdict: an output further away than roundings that are independent of each other explain
-//! ([`Bound::likely`]), or a root mean square of errors above 1.1 standard deviations, is counted in an agreement. Right
+//! ([`Bound::likely`]), or a root mean square of errors well above a standard deviation, is counted in an agreement. Right
 //! kernels reach it on inputs made for it.
 //!
 //! An element `r` is within when `RN(answer - bound) <= r <= RN(answer + bound)`, so NaN never is. Elements whose answer
@@ -27,7 +27,7 @@
 mod text;
 
 use crate::bound::{Bound, Source, half_ulp, sources};
-use crate::convert::{f64_to_bf16, f64_to_f16, f64_to_f32};
+use crate::convert::{f64_to_bf16, f64_to_f16, f64_to_f32, usize_to_f64};
 use crate::diagnostic::{Blame, Diagnostic};
 use crate::kernel::method::EmptyRow;
 use crate::outcome::{Outcome, Output};
@@ -72,17 +72,22 @@ pub struct Suspicion {
     pub count: usize,
     /// The one furthest away; its bound is the likely one.
     pub worst: Option<Element>,
-    /// Root mean square of error over standard deviation, last rounding included, of all outputs compared.
+    /// Root mean square of error over standard deviation, last rounding included.
     pub rms: f64,
+    /// Outputs it is of: those that were compared and may be rounded.
+    pub of: usize,
 }
 
 impl Suspicion {
-    /// Above this root mean square a kernel's errors as a whole are suspicious.
-    pub const RMS_MAX: f64 = 1.1;
+    /// Above this root mean square of so many outputs a kernel's errors as a whole are suspicious. Roundings alone give
+    /// 1 where the last one is all there is, give or take `0.45 / sqrt(of)`; outputs of a row share errors, hence 4.
+    pub fn rms_max(of: usize) -> f64 {
+        1.1 + 4.0 / usize_to_f64(of.max(1)).sqrt()
+    }
 
     /// Whether anything is.
     pub fn is_suspicious(&self) -> bool {
-        self.count > 0 || self.rms > Self::RMS_MAX
+        self.count > 0 || self.rms > Self::rms_max(self.of)
     }
 }
 
@@ -252,7 +257,7 @@ fn judge_output(
     ]
     .map(Judged::new);
     let mut skipped = 0;
-    let mut squares = (0.0, 0.0);
+    let mut squares = (0.0, 0);
     for row in 0..answer.lse.len() {
         let sees_nothing = answer.lse[row] == f64::NEG_INFINITY;
         let channels = row * shape.head_dim..(row + 1) * shape.head_dim;
@@ -301,7 +306,7 @@ fn judge_output(
                 likely.see(dtype, got, expected, bound, at);
                 let deviation = deviation.hypot(half_ulp(expected, dtype) / 3.0_f64.sqrt());
                 squares.0 += ((got - expected) / deviation).powi(2);
-                squares.1 += 1.0;
+                squares.1 += 1;
             }
         }
         let Some(&got) = lse.get(row) else { continue };
@@ -335,11 +340,8 @@ fn judge_output(
                 .worst
                 .as_ref()
                 .map(|worst| element(Rule::Output, worst)),
-            rms: if squares.1 > 0.0 {
-                f64::sqrt(squares.0 / squares.1)
-            } else {
-                0.0
-            },
+            rms: f64::sqrt(squares.0 / usize_to_f64(squares.1.max(1))),
+            of: squares.1,
         },
     };
     let mut faults: Vec<Fault> = [exact, outputs, replay, sums, empty]

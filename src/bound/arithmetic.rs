@@ -74,7 +74,7 @@ pub use crate::kernel::method::TileOrder;
 pub enum Generation {
     /// `sm_80`, `sm_86`, `sm_89`: blocks of 8 products, 24 fraction bits.
     Ampere,
-    /// `sm_90`: blocks of 16 products, 25 fraction bits.
+    /// `sm_90` and the `mma.sync` of `sm_100`: blocks of 16 products, 25 fraction bits.
     Hopper,
     /// Not known which: the larger error of the two, which is Ampere's (9 * 2^-24 for each 8 products against 17 * 2^-25
     /// for each 16).

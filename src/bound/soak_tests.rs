@@ -72,9 +72,10 @@ fn line(index: usize) -> String {
         rounded,
         lse,
         rms,
+        rms_of,
     } = run.ratios(&problem, &run.arithmetic(problem.dtype()));
     let over = |ratios: &[f64]| ratios.iter().filter(|ratio| !(**ratio <= 1.0)).count();
-    let suspicious = over(&raw[1]) > 0 || rms > Suspicion::RMS_MAX;
+    let suspicious = over(&raw[1]) > 0 || rms > Suspicion::rms_max(rms_of);
     let mut line = format!(
         "{},{},{},{},{},{},{},{},{},{},{rms:.4}",
         names[0],

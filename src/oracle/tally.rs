@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn suspicion_is_counted_and_changes_nothing_else() {
         let mut agreement = crate::verdict::Agreement::default();
-        agreement.suspicion.rms = 1.2;
+        agreement.suspicion.count = 1;
         let mut tally = Tally::default();
         tally.add(&Verdict::Agree(agreement));
         assert_eq!((tally.agree, tally.suspicious, tally.total()), (1, 1, 1));

@@ -5,6 +5,11 @@
 //! are still those of its own text. Parameters are `.param` variables of the caller: the callee addresses the caller's
 //! own, in local memory. A function that calls itself, however indirectly, is not supported.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "only calls, branches and accesses to parameters change; every other instruction stays"
+)]
+
 use super::rename::Name;
 use super::{
     Address, AddressBase, Callee, Compare, Function, Instruction, InstructionId, Label, Location,
@@ -163,9 +168,10 @@ impl<'m> Whole<'m> {
         }
         self.register_count += function.register_count();
         for variable in &function.variables {
-            let space = match variable.space {
-                Space::Param => Space::Local,
-                other => other,
+            let space = if variable.space == Space::Param {
+                Space::Local
+            } else {
+                variable.space
             };
             self.out.variables.push(Variable {
                 name: format!("{prefix}{}", variable.name),

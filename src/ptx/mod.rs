@@ -1,7 +1,7 @@
 //! PTX as data: text to program ([`parse`]), program to text ([`print()`]); `parse(print(m)) == m`.
 //!
-//! Source: NVIDIA, *Parallel Thread Execution ISA*, versions 7.0 to 9.0. What is read is the part that compilers emit
-//! for attention kernels on `sm_80`; anything else is reported as not supported, with its place.
+//! Source: NVIDIA, *Parallel Thread Execution ISA*, versions 7.0 to 9.0. What is read is what compilers
+//! emit for attention, softmax, matrix products and reductions; anything else is reported as not supported, with its place.
 
 mod error;
 mod inline;
@@ -9,6 +9,7 @@ mod instruction;
 mod lex;
 mod module;
 mod opcode;
+mod operand;
 mod operation;
 mod parse;
 mod print;
@@ -21,6 +22,7 @@ pub use inline::{InlineError, inline};
 pub use instruction::*;
 pub use module::*;
 pub use opcode::*;
+pub use operand::*;
 pub use operation::*;
 pub use parse::parse;
 pub use print::{print, statement};

@@ -1,6 +1,7 @@
 //! A PTX program: declarations, functions, and where each instruction came from.
 
-use super::instruction::{InstructionId, Op, Predicate, RegisterId};
+use super::instruction::Op;
+use super::operand::{InstructionId, Predicate, RegisterId};
 use super::scalar::{ScalarType, Space};
 use crate::diagnostic::{Place, Site};
 

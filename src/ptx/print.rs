@@ -1,5 +1,6 @@
 //! Program to text, in one canonical spelling.
 
+mod memory;
 mod modifiers;
 mod operands;
 mod product;

@@ -1,6 +1,7 @@
 //! Every name in an instruction, to be replaced: registers and symbols.
 
-use super::instruction::{Address, AddressBase, Op, Operand, Predicate, RegisterId, Symbol};
+use super::instruction::Op;
+use super::operand::{Address, AddressBase, Operand, Predicate, RegisterId, Symbol};
 
 /// A name in an instruction.
 #[derive(Debug)]

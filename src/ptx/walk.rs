@@ -1,6 +1,7 @@
 //! Which registers an instruction reads and writes.
 
-use super::instruction::{Address, AddressBase, Op, Operand, RegisterId};
+use super::instruction::Op;
+use super::operand::{Address, AddressBase, Operand, RegisterId};
 
 /// A register as an instruction uses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -30,7 +30,12 @@ fn agreed(agreement: &Agreement) -> Value {
         lse_worst,
         suspicion,
     } = agreement;
-    let Suspicion { count, worst, rms } = suspicion;
+    let Suspicion {
+        count,
+        worst,
+        rms,
+        of,
+    } = suspicion;
     json!({
         "elements_compared": compared,
         "elements_without_tolerance": exact,
@@ -42,6 +47,7 @@ fn agreed(agreement: &Agreement) -> Value {
         "elements_suspicious": count,
         "most_suspicious": worst.as_ref().map(element),
         "rms_in_deviations": rounded(*rms),
+        "rms_of_elements": of,
     })
 }
 

@@ -74,7 +74,7 @@ impl fmt::Display for Suspicion {
                 self.count, worst.place, worst.got_text, worst.expected, worst.bound
             )?;
         }
-        if self.rms > Self::RMS_MAX {
+        if self.rms > Self::rms_max(self.of) {
             let and = if self.worst.is_some() { "; " } else { "" };
             write!(
                 f,

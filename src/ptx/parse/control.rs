@@ -361,9 +361,10 @@ impl Body<'_, '_> {
         let a_count = registers(shape.rows() * shape.k() / 32 / per_register);
         let b_count = registers(8 * shape.k() / 32 / per_register);
         let elements = shape.rows() / 4;
-        let (c_count, accumulator) = match d_type {
-            F16 => (registers(elements / 2), B32),
-            _ => (registers(elements), d_type),
+        let (c_count, accumulator) = if d_type == F16 {
+            (registers(elements / 2), B32)
+        } else {
+            (registers(elements), d_type)
         };
         let d = self.vector_of(c_count, |body| body.destination(accumulator))?;
         self.comma()?;

@@ -247,7 +247,8 @@ impl<'t> Parser<'t> {
 
     fn address_size(&mut self) -> Result<u32, Error> {
         // Without the directive addresses have 32 bits, which is not supported either.
-        let token = self.expect(".address_size")?;
+        self.expect(".address_size")?;
+        let token = self.peek();
         match self.number("32 or 64")? {
             64_u32 => Ok(64),
             size => Err(self

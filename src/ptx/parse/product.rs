@@ -165,11 +165,10 @@ impl Body<'_, '_> {
         let packed = matches!(from, F16x2 | Bf16x2);
         let half = packed || matches!(from, F16 | Bf16);
         m.check(super::conversion::compares(compare, from))?;
-        m.check(match to {
-            U32 | S32 => true,
-            F32 => !half,
-            U16 | S16 => half && !packed,
-            _ => to == from,
+        m.check(if matches!(to, U16 | S16) {
+            half && !packed
+        } else {
+            matches!(to, U32 | S32) || to == F32 && !half || to == from && half
         })?;
         m.finish()?;
         let d = self.destination(to)?;

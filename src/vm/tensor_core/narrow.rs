@@ -4,10 +4,10 @@
 //! holds row `l / 4 + 8 (r & 1)` and `k = p (l % 4 + 4 (r >> 1)) + i` of A, and the same `k`, without the split by rows,
 //! of column `l / 4` of B.
 //!
-//! **8-bit floats.** sm_89 has them natively: blocks of 16 products, `F = 13`, the sum kept to 13 fraction bits toward zero
-//! (f32) or rounded to nearest even (f16). sm_90 and sm_100 have no such instruction: the compiler widens the bytes to f16
+//! **8-bit floats.** `sm_89` has them natively: blocks of 16 products, `F = 13`, the sum kept to 13 fraction bits toward zero
+//! (f32) or rounded to nearest even (f16). `sm_90` and `sm_100` have no such instruction: the compiler widens the bytes to f16
 //! and issues two f16 operations of depth 16, `x1` over the `k` with `k mod 4` in {0, 1} from zero and `x2` over the rest
-//! from `x1`, and adds `c + x2` rounded to nearest. sm_80 and sm_86 refuse the instruction. Source: measured vectors of
+//! from `x1`, and adds `c + x2` rounded to nearest. `sm_80` and `sm_86` refuse the instruction. Source: measured vectors of
 //! Ada, L40S and H100, and the code that `ptxas` 13.0 makes.
 //!
 //! **Integers** are exact in 32 bits, wrapped, or clamped once with `.satfinite` (the sum is taken whole and then clamped;
@@ -69,7 +69,7 @@ pub(crate) fn has_bytes(target: Target, k: usize) -> bool {
     }
 }
 
-/// The rule of sm_89 and, for `terms = 32` without an accumulator, of Hopper's `wgmma`.
+/// The rule of `sm_89` and, for `terms = 32` without an accumulator, of Hopper's `wgmma`.
 pub fn native_bytes(
     terms: usize,
     a_format: Operand,
@@ -97,7 +97,7 @@ pub fn native_bytes(
     })
 }
 
-/// The lowering of sm_90 and sm_100: `c + (sum over the first pairs, then the second pairs)`.
+/// The lowering of `sm_90` and `sm_100`: `c + (sum over the first pairs, then the second pairs)`.
 pub fn lowered_bytes(
     target: Target,
     a_format: Operand,
@@ -253,12 +253,12 @@ mod tests {
                 let mut a = vec![[0; 32]; 2 * registers];
                 let mut b = vec![[0; 32]; registers];
                 let set = |fragment: &mut [Fragment], line: usize, value: u32, split: bool| {
-                    for register in 0..fragment.len() {
-                        for lane in 0..32 {
+                    for (register, words) in fragment.iter_mut().enumerate() {
+                        for (lane, word) in words.iter_mut().enumerate() {
                             for i in 0..per {
                                 let at = usize::try_from(i).unwrap();
                                 if place(ty.bits(), lane, register, at, split) == (line, k) {
-                                    fragment[register][lane] |= value << (ty.bits() * i);
+                                    *word |= value << (ty.bits() * i);
                                 }
                             }
                         }
@@ -275,11 +275,11 @@ mod tests {
                 } else {
                     5 * low_u32(minus_three) + 7
                 };
-                for lane in 0..32 {
-                    for which in 0..4 {
+                for (which, words) in d.iter().enumerate() {
+                    for (lane, word) in words.iter().enumerate() {
                         let here = result_place(lane, which) == (row, column);
                         let want = if here { expected } else { 7 };
-                        assert_eq!(d[which][lane], want, "{ty} {row} {column} {k}");
+                        assert_eq!(*word, want, "{ty} {row} {column} {k}");
                     }
                 }
             }

@@ -192,7 +192,7 @@ pub(crate) fn lane(opcode: &str, s: &[u64], flags: &mut Flags) -> u64 {
                     x
                 }
             };
-            let product = part(s[0]) * part(s[1]) >> if words.has("hi") { 16 } else { 0 };
+            let product = (part(s[0]) * part(s[1])) >> if words.has("hi") { 16 } else { 0 };
             out(product + if word == "mad24" { n(2) } else { 0 })
         }
         "sad" => out(n(2) + (n(0) - n(1)).abs()),
