@@ -35,8 +35,6 @@ pub struct Trial {
     pub design: Design,
     /// What the kernel must do.
     pub kind: Kind,
-    /// q = 0 and v whole numbers: weights and sums are exact, only the division rounds.
-    pub is_exact: bool,
     /// Scores are whole numbers.
     pub has_whole_scores: bool,
 }
@@ -276,7 +274,6 @@ fn trial(grid: Grid, kind: Kind, case: &Case, variant: u64) -> Result<Trial, Cas
         problem,
         design,
         kind,
-        is_exact: case.values == Values::QZero && kind == Kind::Plain,
         has_whole_scores: matches!(case.values, Values::Integers | Values::QZero),
     })
 }
@@ -295,7 +292,6 @@ fn stress(seed: u64) -> Vec<Trial> {
             problem,
             design,
             kind: Kind::Plain,
-            is_exact: false,
             has_whole_scores: false,
         });
     };
