@@ -15,6 +15,7 @@ mod isa;
 mod judge;
 mod laws;
 mod layout;
+mod mutants;
 mod properties;
 mod ptx;
 mod regressions;
