@@ -5,6 +5,7 @@
     reason = "helpers of tests stop a test as tests do; clippy's allowance sees the test functions alone"
 )]
 
+mod agreement;
 mod analysis;
 mod cli;
 mod conformance;
@@ -17,6 +18,7 @@ mod layout;
 mod properties;
 mod ptx;
 mod regressions;
+mod sarif;
 mod scalar;
 mod score;
 mod selftest;
