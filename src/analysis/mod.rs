@@ -12,6 +12,7 @@ pub mod divergence;
 mod evaluate;
 mod finding;
 pub mod layout;
+pub mod occupancy;
 pub mod shared_bounds;
 pub mod shared_init;
 pub mod shared_race;

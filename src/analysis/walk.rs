@@ -15,6 +15,7 @@
 
 mod compare;
 mod explore;
+mod interval;
 mod meet;
 mod part;
 mod state;

@@ -29,6 +29,9 @@ pub struct Analyze {
     /// Manifest of the PTX files: what a launch promises them
     #[arg(long, value_name = "FILE.toml", requires = "modules")]
     pub manifest: Option<PathBuf>,
+    /// Registers, shared memory and occupancy instead of findings; registers need the wheels that cuda/build.sh installs
+    #[arg(long, conflicts_with = "format")]
+    pub resources: bool,
     /// How to print the findings
     #[arg(long, value_enum, default_value_t)]
     pub format: FindingFormat,

@@ -1,7 +1,7 @@
 //! `flashproof analyze`: static passes over PTX.
 
 use super::modules::{is_file, kernels, read_text};
-use super::{Failure, Status};
+use super::{Failure, Status, resources};
 use crate::analysis::allow::{self, Allowed};
 use crate::analysis::{Answer, PassResult, analyze_under};
 use crate::case::Case;
@@ -10,6 +10,7 @@ use crate::contract::Contract;
 use crate::diagnostic::{Blame, Diagnostic};
 use crate::kernel::Kernel;
 use crate::ptx::{self, Function};
+use crate::report::table::Table;
 use crate::report::{diagnostic, sarif};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -36,6 +37,9 @@ struct Analysed {
 pub(super) fn run(arguments: &cli::Analyze, out: &mut dyn Write) -> Result<Status, Failure> {
     let manifest = arguments.manifest.as_deref().map(read_text).transpose()?;
     let texts = texts(&arguments.modules, manifest.as_deref())?;
+    if arguments.resources {
+        return resources_of(&texts, out);
+    }
     let analysed: Vec<Analysed> = texts.iter().map(analysed).collect();
     let status = analysed
         .iter()
@@ -54,6 +58,17 @@ pub(super) fn run(arguments: &cli::Analyze, out: &mut dyn Write) -> Result<Statu
         }
     }
     Ok(status)
+}
+
+fn resources_of(texts: &[Text], out: &mut dyn Write) -> Result<Status, Failure> {
+    let mut table = Table::new(resources::COLUMNS);
+    for text in texts {
+        let module = ptx::parse(&text.name, &text.ptx).map_err(Failure::input)?;
+        let promised = |function: &Function| contract(text.kernel.as_ref(), function);
+        resources::rows(&mut table, &text.name, &text.ptx, &module, &promised)?;
+    }
+    out.write_all(table.text().as_bytes())?;
+    Ok(Status::Agree)
 }
 
 /// What the passes say about every right kernel of the table, as text.
