@@ -86,8 +86,20 @@ const WALKED: [(&str, Code); 5] = [
 ];
 
 fn passes(module: &Module, function: &Function, contract: Option<&Contract>) -> Vec<PassResult> {
-    let mut results = vec![copy_wait::run(module, function)];
-    match context(module, function) {
+    let unfollowed = unfollowed(function);
+    let mut results = vec![match &unfollowed {
+        None => copy_wait::run(module, function),
+        Some((at, why)) => {
+            let site = finding::site(module, function, *at, "here");
+            let finding = finding::undecided(copy_wait::UNDECIDED, why.clone(), vec![site]);
+            finding::result(copy_wait::PASS, function, vec![finding], 0)
+        }
+    }];
+    let context = match unfollowed {
+        None => context(module, function),
+        Some((_, why)) => Err(why),
+    };
+    match context {
         Ok(context) => {
             let walk = walk::walk(&context);
             results.extend([
@@ -109,6 +121,19 @@ fn passes(module: &Module, function: &Function, contract: Option<&Contract>) -> 
     results.push(softmax::run(module, function));
     results.push(unused::run(module, function));
     results
+}
+
+/// A jump that no pass over paths follows, and why.
+fn unfollowed(function: &Function) -> Option<(usize, String)> {
+    let at = function
+        .instructions
+        .iter()
+        .position(|found| matches!(found.op, Op::BranchIndexed { .. } | Op::Call(_)))?;
+    let line = function.instructions[at].span.line;
+    Some((
+        at,
+        format!("the call or branch by a list at line {line} is not followed"),
+    ))
 }
 
 /// What the walk needs to know, or why it cannot begin.

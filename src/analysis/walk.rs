@@ -133,10 +133,13 @@ enum Aligned {
 )]
 fn aligned(op: &Op) -> Option<Aligned> {
     match op {
-        Op::LdMatrix { .. } | Op::StMatrix { .. } | Op::Mma(_) => Some(Aligned::Warp),
+        Op::LdMatrix { .. } | Op::StMatrix { .. } | Op::MovMatrix { .. } | Op::Mma(_) => {
+            Some(Aligned::Warp)
+        }
         Op::Shfl { mask, .. }
         | Op::Vote { mask, .. }
         | Op::Redux { mask, .. }
+        | Op::Match { mask, .. }
         | Op::WarpSync { mask } => Some(Aligned::Members(*mask)),
         _ => None,
     }

@@ -405,7 +405,15 @@ fn mutants(text: &str) -> Vec<String> {
         changed[at] = line;
         changed.join("\n")
     };
-    let integer = ["add.s32", "and.b32", "shl.b32", "xor.b32", "setp.gt.s32", "setp.ne.s32", "setp.eq.s32"];
+    let integer = [
+        "add.s32",
+        "and.b32",
+        "shl.b32",
+        "xor.b32",
+        "setp.gt.s32",
+        "setp.ne.s32",
+        "setp.eq.s32",
+    ];
     let mut mutants = Vec::new();
     for (at, line) in lines.iter().enumerate() {
         if line.contains("bar.sync") || line.contains("bar.warp.sync") {
@@ -437,18 +445,35 @@ fn no_mutant_of_a_labelled_program_is_wrong_unseen() {
                 name: format!("{name}, mutant {number}"),
             };
             count += 1;
-            let refuted = subject.results.iter().any(|result| result.answer == Answer::Refuted && CLAIMS.iter().any(|claim| claim.0 == result.pass));
+            let refuted = subject.results.iter().any(|result| {
+                result.answer == Answer::Refuted
+                    && CLAIMS.iter().any(|claim| claim.0 == result.pass)
+            });
             for (pass, codes) in CLAIMS {
-                let seen = subject.codes.iter().any(|code| codes.contains(&code.as_str()));
+                let seen = subject
+                    .codes
+                    .iter()
+                    .any(|code| codes.contains(&code.as_str()));
                 shown += usize::from(seen);
                 // An index into global memory that a mutant moves is no question of these passes.
                 let global = pass == shared_bounds::PASS || pass == shared_init::PASS;
                 if seen && !global && !refuted && subject.answer(pass) == Some(Answer::Proved) {
-                    complaints.push(format!("{}: {pass} proved, runs show {:?}\n{mutant}", subject.name, subject.codes));
+                    complaints.push(format!(
+                        "{}: {pass} proved, runs show {:?}\n{mutant}",
+                        subject.name, subject.codes
+                    ));
                 }
             }
         }
     }
-    assert!(complaints.is_empty(), "{} of {count}\n{}", complaints.len(), complaints.join("\n"));
-    assert!(count >= 150 && shown >= 30, "{count} mutants, {shown} findings");
+    assert!(
+        complaints.is_empty(),
+        "{} of {count}\n{}",
+        complaints.len(),
+        complaints.join("\n")
+    );
+    assert!(
+        count >= 150 && shown >= 30,
+        "{count} mutants, {shown} findings"
+    );
 }
