@@ -156,6 +156,10 @@ fn compares_with(op: &Op, bits: u64) -> bool {
 }
 
 /// A reciprocal or quotient whose divisor, through copies, is compared with 0 by no instruction.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the others copy, compare or divide nothing"
+)]
 fn unguarded_division(function: &Function) -> Option<usize> {
     let mut sources: HashMap<RegisterId, HashSet<RegisterId>> = HashMap::new();
     let mut compared: HashSet<RegisterId> = HashSet::new();
