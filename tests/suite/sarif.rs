@@ -87,9 +87,9 @@ impl Schema {
                         .unwrap_or(&none);
                     let others = value.as_object().into_iter().flatten();
                     let mut others = others.filter(|(name, _)| !known.contains_key(*name));
-                    match argument {
-                        Value::Bool(allowed) => *allowed || others.next().is_none(),
-                        rule => others.all(|(_, inner)| self.holds(rule, inner)),
+                    match argument.as_bool() {
+                        Some(allowed) => allowed || others.next().is_none(),
+                        None => others.all(|(_, inner)| self.holds(argument, inner)),
                     }
                 }
                 "pattern" | "format" | "$schema" | "$id" | "$comment" | "definitions" => true,
