@@ -17,7 +17,7 @@ pub(super) struct Context<'m> {
     /// True where every launch has exactly these.
     exact_cta: bool,
     /// Address of each shared variable: module scope, then function scope.
-    shared: [Vec<Option<u64>>; 2],
+    pub(super) shared: [Vec<Option<u64>>; 2],
 }
 
 /// Most threads that a CTA can have.

@@ -16,6 +16,7 @@ mod modules;
 mod mutants;
 mod progress;
 mod report;
+mod resources;
 mod score;
 mod selftest;
 mod through;

@@ -1,4 +1,4 @@
-//! Verdicts, findings and runs as text, JSON, CSV and SVG. Nothing here prints or writes a file.
+//! Verdicts, findings and runs as text, JSON, SARIF, CSV and SVG. Nothing here prints or writes a file.
 
 pub mod accuracy;
 pub mod diagnostic;
@@ -6,6 +6,7 @@ pub mod explain;
 pub mod figure;
 pub mod layout;
 pub mod mutants;
+pub mod sarif;
 pub mod svg;
 pub mod sweep;
 pub mod table;

@@ -5,6 +5,7 @@
     reason = "helpers of tests stop a test as tests do; clippy's allowance sees the test functions alone"
 )]
 
+mod agreement;
 mod analysis;
 mod cli;
 mod conformance;
@@ -19,6 +20,7 @@ mod mutants;
 mod properties;
 mod ptx;
 mod regressions;
+mod sarif;
 mod scalar;
 mod score;
 mod selftest;
