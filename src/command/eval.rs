@@ -6,32 +6,127 @@ use super::through::{self, Through};
 use super::{Failure, Status, write_file};
 use crate::cli;
 use crate::convert::usize_to_f64;
+use crate::encoder::Thresholds;
 use crate::fetch::{Environment, Tree};
 use crate::report::accuracy::{Accuracy, figure, pairs_figure};
-use crate::report::{svg, table::Table};
+use crate::report::{registered, svg, table::Table};
 use crate::retrieval::published_dev_scores;
 use crate::stats::BandOptions;
 use crate::study::{
-    self, Curve, DataFolder, Family, Metric, PairScore, Plan, Results, Source, Split, Task, csv,
-    curves, differences, pair_scores,
+    self, Curve, DataFolder, Family, Metric, PairScore, Plan, Results, RunOptions, Shard, Source,
+    Split, Task, csv, curves, differences, pair_scores,
 };
+use sha2::{Digest, Sha256};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub(super) fn run(arguments: &cli::Eval, out: &mut dyn Write) -> Result<Status, Failure> {
+    if let Some(path) = &arguments.plan {
+        return planned(path, arguments, out);
+    }
     let tree = Tree::locate(&Environment::read()).map_err(Failure::input)?;
     let mut model = Model::load(&tree)?;
     let plan = plan_of(arguments, model.name)?;
     let place = Place {
-        folder: arguments.out.clone(),
+        folder: arguments
+            .out
+            .clone()
+            .unwrap_or_else(|| PathBuf::from("reports/accuracy")),
         name: arguments.name.clone(),
     };
-    measure(&plan, &tree, &mut model, &place)?;
+    measure(&plan, &tree, &mut model, &place, &place.options())?;
     if let (Some(cli::Through::Vm), Some(passages)) = (arguments.through, arguments.passages) {
         carry(&plan, &tree, &model, &place, passages)?;
     }
     publish(&place, &Extras::default(), out)?;
     Ok(Status::Agree)
+}
+
+/// A study from its plan file: what is missing is made, or only a shard's part of it, or nothing.
+fn planned(path: &Path, arguments: &cli::Eval, out: &mut dyn Write) -> Result<Status, Failure> {
+    let unreadable =
+        |error: &dyn std::fmt::Display| Failure::Input(format!("{}: {error}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(&error))?;
+    let plan = Plan::from_toml(&text).map_err(|error| unreadable(&error))?;
+    let beside = path.parent().unwrap_or(Path::new(""));
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    let place = Place {
+        folder: arguments.out.clone().unwrap_or_else(|| beside.to_owned()),
+        name: stem.unwrap_or("study").to_owned(),
+    };
+    if arguments.stored {
+        let stored = Results::read(&place.file(".jsonl")).map_err(Failure::input)?;
+        if stored.plan != plan {
+            return Err(Failure::Input(format!(
+                "{} holds results of another plan than {} ({})",
+                place.file(".jsonl").display(),
+                path.display(),
+                plan.differences(&stored.plan).join("; ")
+            )));
+        }
+        publish(&place, &Extras::default(), out)?;
+        return Ok(Status::Agree);
+    }
+    let tree = Tree::locate(&Environment::read()).map_err(Failure::input)?;
+    let mut model = Model::load(&tree)?;
+    if plan.model != model.name {
+        return Err(Failure::Input(format!(
+            "{}: model: \"{}\", but \"{}\" is on this machine; results of two models are not mixed",
+            path.display(),
+            plan.model,
+            model.name
+        )));
+    }
+    for (name, file) in &plan.thresholds {
+        let found = thresholds(&beside.join(&file.file), &file.sha256)?;
+        model.arms.thresholds.insert(name.clone(), found);
+    }
+    let part = Place {
+        name: format!(
+            "{}{}",
+            place.name,
+            arguments.shard.map(Shard::suffix).unwrap_or_default()
+        ),
+        ..place.clone()
+    };
+    let options = RunOptions {
+        shard: arguments.shard,
+        ..part.options()
+    };
+    let summary = measure(&plan, &tree, &mut model, &part, &options)?;
+    if arguments.shard.is_some_and(|shard| shard != Shard::WHOLE) {
+        writeln!(
+            out,
+            "{}: {} cells; `flashproof merge {}` puts the parts together",
+            part.file(".jsonl").display(),
+            summary.cells,
+            path.display()
+        )?;
+    } else {
+        publish(&place, &Extras::default(), out)?;
+    }
+    Ok(Status::Agree)
+}
+
+/// Thresholds from a file that must have this digest.
+fn thresholds(path: &Path, sha256: &str) -> Result<(Arc<Thresholds>, String), Failure> {
+    let name = path.display();
+    let bytes = std::fs::read(path).map_err(|error| {
+        Failure::Input(format!(
+            "cannot read {name}: {error}; `flashproof calibrate` makes one"
+        ))
+    })?;
+    let digest: [u8; 32] = Sha256::digest(&bytes).into();
+    let found: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    if found != sha256 {
+        return Err(Failure::Input(format!(
+            "{name}: SHA-256 {found}, but the plan has {sha256}"
+        )));
+    }
+    let parsed: Thresholds = serde_json::from_slice(&bytes)
+        .map_err(|error| Failure::Input(format!("{name}: {error}")))?;
+    Ok((Arc::new(parsed), found))
 }
 
 fn plan_of(arguments: &cli::Eval, model: &str) -> Result<Plan, Failure> {
@@ -84,6 +179,14 @@ impl Place {
     pub(super) fn file(&self, ending: &str) -> PathBuf {
         self.folder.join(format!("{}{ending}", self.name))
     }
+
+    /// A run of all cells that keeps its vectors beside its results.
+    fn options(&self) -> RunOptions {
+        RunOptions {
+            shard: None,
+            vectors: Some(self.file(".vectors")),
+        }
+    }
 }
 
 /// What a figure says besides its study.
@@ -101,6 +204,7 @@ pub(super) fn measure(
     tree: &Tree,
     model: &mut Model,
     place: &Place,
+    options: &RunOptions,
 ) -> Result<study::Summary, Failure> {
     let source = source(tree)?;
     std::fs::create_dir_all(&place.folder).map_err(|source| Failure::Write {
@@ -108,7 +212,14 @@ pub(super) fn measure(
         source,
     })?;
     let mut bar = StudyBar::new();
-    let result = study::run(plan, &source, model, &place.file(".jsonl"), &mut bar);
+    let result = study::run(
+        plan,
+        &source,
+        &mut model.arms,
+        &place.file(".jsonl"),
+        options,
+        &mut bar,
+    );
     bar.finish();
     result.map_err(Failure::input)
 }
@@ -150,7 +261,7 @@ fn carried_sentences(place: &Place) -> Result<Vec<String>, Failure> {
 }
 
 /// The tree's root that holds MLQA, as a study reads it.
-fn source(tree: &Tree) -> Result<DataFolder, Failure> {
+pub(super) fn source(tree: &Tree) -> Result<DataFolder, Failure> {
     let dev = tree.mlqa_dev().map_err(Failure::input)?;
     let root = dev
         .ancestors()
@@ -163,7 +274,30 @@ fn source(tree: &Tree) -> Result<DataFolder, Failure> {
 
 /// Makes tables and figures of the stored results, and prints the main table.
 pub(super) fn publish(place: &Place, extras: &Extras, out: &mut dyn Write) -> Result<(), Failure> {
-    let results = Results::read(&place.file(".jsonl")).map_err(Failure::input)?;
+    let whole = Results::read(&place.file(".jsonl")).map_err(Failure::input)?;
+    let results = if whole.plan.corpus_shares.is_empty() {
+        whole.clone()
+    } else {
+        let Some((share, seeds)) = whole.reached() else {
+            writeln!(
+                out,
+                "{}: {} cells are there, but no share of the contexts is whole yet",
+                place.name,
+                whole.cells.len()
+            )?;
+            return Ok(());
+        };
+        whole.at(share, &seeds)
+    };
+    if let Some(answer) = study::answer(&whole).map_err(Failure::input)? {
+        let text = registered::markdown(&answer, &place.name, &[]);
+        let file = if whole.plan.split == Split::Confirmation {
+            place.folder.join("README.md")
+        } else {
+            place.file(".md")
+        };
+        write_file(&file, text)?;
+    }
     let options = BandOptions::default();
     let baseline = "dense";
     let mut all: Vec<Curve> = Vec::new();

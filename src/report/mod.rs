@@ -6,6 +6,7 @@ pub mod explain;
 pub mod figure;
 pub mod layout;
 pub mod mutants;
+pub mod registered;
 pub mod svg;
 pub mod sweep;
 pub mod table;

@@ -1,6 +1,6 @@
 //! What a study does, as a struct and as TOML text.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -64,6 +64,48 @@ pub struct Plan {
     /// Which questions are asked.
     #[serde(default)]
     pub split: Split,
+    /// Shares of each language's contexts to search through, ascending, each holding the ones before it: a run that
+    /// is stopped has answered for a smaller corpus in every language. Pairs of one context language then share its
+    /// documents, whose crops hold every answer that any pair of the plan asks for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub corpus_shares: Vec<f64>,
+    /// Calibrated thresholds by the name that arms give them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub thresholds: BTreeMap<String, ThresholdFile>,
+    /// What is to be tested, written down before the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registered: Option<Registration>,
+}
+
+/// A file of thresholds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ThresholdFile {
+    /// Path, from the plan's folder.
+    pub file: String,
+    /// SHA-256 of its bytes, in hexadecimal.
+    pub sha256: String,
+}
+
+/// The tests of a registered run. All are over the cross-lingual pairs and nDCG@10.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Registration {
+    /// The block-sparse arm.
+    pub block: String,
+    /// Primary contrast: `block` minus this arm, area over the noise levels. The best local arm on exploration
+    /// questions at equal attention FLOPs.
+    pub local: String,
+    /// Secondary contrast: the best local arm at equal density.
+    pub local_equal_density: String,
+    /// "Preserves": the one-sided 95 % lower bound of `block` minus this arm lies above `-margin`.
+    pub dense: String,
+    /// In nDCG, 0 to 1.
+    pub margin: f64,
+    /// Bootstrap resamples, and permutations.
+    pub resamples: u32,
+    /// Which results the choice of the local arms was made on.
+    pub chosen_on: String,
 }
 
 fn default_total_tokens() -> usize {
@@ -101,6 +143,8 @@ pub enum Split {
     /// Questions of exploration articles.
     #[default]
     Exploration,
+    /// Questions of confirmation articles: only in a plan with a registration, committed before it runs.
+    Confirmation,
     /// All questions: only to compare the dense arm on clean contexts with published scores, which are over all.
     All,
 }
@@ -111,6 +155,7 @@ impl Split {
     pub fn name(self) -> &'static str {
         match self {
             Self::Exploration => "exploration",
+            Self::Confirmation => "confirmation",
             Self::All => "all",
         }
     }
@@ -146,6 +191,55 @@ pub enum PlanError {
     },
 }
 
+/// A part of a study's cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Which one, from 0.
+    index: usize,
+    /// How many there are.
+    count: usize,
+}
+
+impl Shard {
+    /// All cells.
+    pub const WHOLE: Self = Self { index: 0, count: 1 };
+
+    /// Part of a file's name: `.shard-0-of-4`; empty for the whole.
+    #[must_use]
+    pub fn suffix(self) -> String {
+        if self == Self::WHOLE {
+            String::new()
+        } else {
+            format!(".shard-{}-of-{}", self.index, self.count)
+        }
+    }
+}
+
+/// `i/n`, `i` from 0 to `n`: `n/n` is `0/n`, so that counting from 0 and counting from 1 both name every shard once.
+impl std::str::FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text
+            .split_once('/')
+            .and_then(|(i, n)| Some((i.parse::<usize>().ok()?, n.parse::<usize>().ok()?)));
+        match parsed {
+            Some((index, count)) if count > 0 && index <= count => Ok(Self {
+                index: index % count,
+                count,
+            }),
+            _ => Err(format!(
+                "'{text}' is no shard: write I/N with I from 0 to N and N above 0"
+            )),
+        }
+    }
+}
+
+/// The context language of a pair's text.
+pub(super) fn context_of(pair: &str) -> &str {
+    pair.split('-').next().unwrap_or(pair)
+}
+
 /// One unit of work and of results.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cell {
@@ -157,9 +251,11 @@ pub struct Cell {
     pub level: f64,
     /// Attention arm.
     pub arm: String,
+    /// Share of the contexts, in a plan that has shares.
+    pub share: Option<f64>,
 }
 
-/// The stable key of a cell: `pair=de-en seed=0 level=0.25 arm=dense`.
+/// The stable key of a cell: `pair=de-en seed=0 level=0.25 arm=dense`, and ` share=0.5` where there are shares.
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -167,8 +263,10 @@ impl fmt::Display for Cell {
             seed,
             level,
             arm,
+            share,
         } = self;
-        write!(f, "pair={pair} seed={seed} level={level} arm={arm}")
+        write!(f, "pair={pair} seed={seed} level={level} arm={arm}")?;
+        share.map_or(Ok(()), |share| write!(f, " share={share}"))
     }
 }
 
@@ -234,6 +332,8 @@ impl Plan {
                 return wrong("levels", error.to_string());
             }
         }
+        self.check_shares()?;
+        self.check_registration()?;
         let is_clean = self.noise == Family::None;
         if is_clean && (self.levels.iter().any(|&level| level > 0.0) || self.seeds.len() > 1) {
             return wrong(
@@ -283,24 +383,145 @@ impl Plan {
         self.pairs.iter().map(parse).collect()
     }
 
-    /// All cells, in the order they run: arms innermost, because they share a document's texts.
+    fn check_shares(&self) -> Result<(), PlanError> {
+        let field = "corpus_shares";
+        let refuse = |reason: String| Err(PlanError::Value { field, reason });
+        if let Some(share) = self
+            .corpus_shares
+            .iter()
+            .find(|share| !(**share > 0.0 && **share <= 1.0))
+        {
+            return refuse(format!("{share} is not above 0 and at most 1"));
+        }
+        if let Some(pair) = self
+            .corpus_shares
+            .windows(2)
+            .find(|pair| pair[0] >= pair[1])
+        {
+            return refuse(format!(
+                "{} comes before {}: want them ascending",
+                pair[0], pair[1]
+            ));
+        }
+        if !self.corpus_shares.is_empty()
+            && (self.contexts_per_pair.is_some() || self.queries_per_pair.is_some())
+        {
+            return refuse("goes without contexts_per_pair and queries_per_pair".to_owned());
+        }
+        Ok(())
+    }
+
+    fn check_registration(&self) -> Result<(), PlanError> {
+        let Some(registered) = &self.registered else {
+            return if self.split == Split::Confirmation {
+                Err(PlanError::Value {
+                    field: "split",
+                    reason: "\"confirmation\" is for a plan with a [registered] table, committed before it runs; \
+                             ask exploration questions until then"
+                        .to_owned(),
+                })
+            } else {
+                Ok(())
+            };
+        };
+        let refuse = |reason: String| {
+            Err(PlanError::Value {
+                field: "registered",
+                reason,
+            })
+        };
+        for arm in [
+            &registered.block,
+            &registered.local,
+            &registered.local_equal_density,
+            &registered.dense,
+        ] {
+            if !self.arms.contains(arm) {
+                return refuse(format!("'{arm}' is none of the plan's arms"));
+            }
+        }
+        if !(registered.margin > 0.0 && registered.margin < 1.0) {
+            return refuse(format!(
+                "margin {} is not between 0 and 1",
+                registered.margin
+            ));
+        }
+        if registered.resamples < 40 {
+            return refuse(format!(
+                "{} resamples; want at least 40",
+                registered.resamples
+            ));
+        }
+        Ok(())
+    }
+
+    /// All cells, in the order they run: arms inside levels, because they share a document's texts. With shares, seeds
+    /// come first, then shares, then context languages: what a stopped run has is whole in all of them.
     #[must_use]
     pub fn cells(&self) -> Vec<Cell> {
         let mut cells = Vec::new();
+        let cell = |pair: &String, seed: u64, level: f64, arm: &String, share: Option<f64>| Cell {
+            pair: pair.clone(),
+            seed,
+            level,
+            arm: arm.clone(),
+            share,
+        };
+        if self.corpus_shares.is_empty() {
+            for pair in &self.pairs {
+                for &seed in &self.seeds {
+                    for &level in &self.levels {
+                        let of_arm = |arm| cell(pair, seed, level, arm, None);
+                        cells.extend(self.arms.iter().map(of_arm));
+                    }
+                }
+            }
+            return cells;
+        }
+        let mut sets: Vec<&str> = Vec::new();
         for pair in &self.pairs {
-            for &seed in &self.seeds {
-                for &level in &self.levels {
-                    for arm in &self.arms {
-                        cells.push(Cell {
-                            pair: pair.clone(),
-                            seed,
-                            level,
-                            arm: arm.clone(),
-                        });
+            if !sets.contains(&context_of(pair)) {
+                sets.push(context_of(pair));
+            }
+        }
+        for &seed in &self.seeds {
+            for &share in &self.corpus_shares {
+                for &set in &sets {
+                    for &level in &self.levels {
+                        for arm in &self.arms {
+                            let of_set = self.pairs.iter().filter(|pair| context_of(pair) == set);
+                            cells.extend(
+                                of_set.map(|pair| cell(pair, seed, level, arm, Some(share))),
+                            );
+                        }
                     }
                 }
             }
         }
+        cells
+    }
+
+    /// Name of the documents that a cell searches: its pair, or its context language where pairs share documents.
+    #[must_use]
+    pub fn set_of(&self, cell: &Cell) -> String {
+        if cell.share.is_some() {
+            context_of(&cell.pair).to_owned()
+        } else {
+            cell.pair.clone()
+        }
+    }
+
+    /// The cells of one shard. All cells that search the same documents under the same arm at the same level, whatever
+    /// their seed and share, are in one shard, so that no vector is made twice.
+    #[must_use]
+    pub fn cells_of(&self, shard: Shard) -> Vec<Cell> {
+        let mut index_of: BTreeMap<(String, String, String), usize> = BTreeMap::new();
+        let mut cells = self.cells();
+        cells.retain(|cell| {
+            let key = (self.set_of(cell), cell.level.to_string(), cell.arm.clone());
+            let next = index_of.len();
+            *index_of.entry(key).or_insert(next) % shard.count == shard.index
+        });
         cells
     }
 
@@ -407,7 +628,7 @@ mod tests {
         refused(
             "seeds = [3]",
             "seeds = [3]\nsplit = \"confirmation\"",
-            "unknown variant `confirmation`",
+            "\"confirmation\" is for a plan with a [registered] table",
         );
         refused(
             "seeds = [3]",
@@ -424,5 +645,51 @@ mod tests {
             "seeds = [3]\ntotal_tokens = 128",
             "128 with gold_tokens = 128",
         );
+        for (shares, message) in [
+            ("[0.5, 0.5]", "0.5 comes before 0.5"),
+            ("[0, 1]", "0 is not above 0"),
+            (
+                "[0.5, 1]\ncontexts_per_pair = 9",
+                "goes without contexts_per_pair",
+            ),
+        ] {
+            refused(
+                "seeds = [3]",
+                &format!("seeds = [3]\ncorpus_shares = {shares}"),
+                message,
+            );
+        }
+        let registered = "seeds = [3]\n[registered]\nblock = \"dense\"\nlocal = \"window:0.25\"\ndense = \"dense\"\n\
+                          local_equal_density = \"bare\"\nmargin = 0.02\nresamples = 100\nchosen_on = \"x\"";
+        refused(
+            "seeds = [3]",
+            registered,
+            "'bare' is none of the plan's arms",
+        );
+    }
+
+    #[test]
+    fn shards_part_the_cells() {
+        let plan = Plan::from_toml(&TEXT.replace(
+            "pairs = [\"de-en\"]",
+            "pairs = [\"de-en\", \"ar-en\", \"de-ar\"]\ncorpus_shares = [0.5, 1]",
+        ))
+        .unwrap();
+        let all: Vec<String> = plan.cells().iter().map(Cell::to_string).collect();
+        assert_eq!(all[1], "pair=de-ar seed=3 level=0 arm=dense share=0.5");
+        assert_eq!(all.len(), 24);
+        for (first, count) in [(0, 3_usize), (1, 3), (0, 5), (0, 1)] {
+            let mut parts: Vec<String> = Vec::new();
+            for index in first..first + count {
+                let shard: Shard = format!("{index}/{count}").parse().unwrap();
+                parts.extend(plan.cells_of(shard).iter().map(Cell::to_string));
+            }
+            let mut want = all.clone();
+            (parts.sort(), want.sort());
+            assert_eq!(parts, want);
+        }
+        for text in ["", "1", "3/2", "a/b", "0/0", "-1/2"] {
+            assert!(text.parse::<Shard>().is_err(), "{text}");
+        }
     }
 }
