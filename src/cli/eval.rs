@@ -52,6 +52,9 @@ pub struct Eval {
     /// Make no cell: tables, plots and report from the stored results alone
     #[arg(long, requires = "plan", conflicts_with = "shard")]
     pub stored: bool,
+    /// Make no cell: run N documents of each context language and write what the arms see of them (NAME_mechanism.csv)
+    #[arg(long, value_name = "N", requires = "plan", conflicts_with_all = ["shard", "stored"])]
+    pub mechanism: Option<usize>,
     /// Task
     #[arg(long, value_enum, default_value_t)]
     pub task: Task,

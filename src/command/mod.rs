@@ -17,6 +17,7 @@ mod model;
 mod modules;
 mod mutants;
 mod progress;
+mod publish;
 mod report;
 mod score;
 mod selftest;

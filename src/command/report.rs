@@ -1,7 +1,8 @@
 //! `flashproof report`: verify, measure and time, into a folder of tables and plots.
 
-use super::eval::{Extras, Place, carry, measure, publish, stored};
+use super::eval::{Place, carry, measure};
 use super::model::Model;
+use super::publish::{Extras, publish, stored};
 use super::verify::{Subject, status, sweep};
 use super::{Failure, Status, analyze, bench, fetch, note, write_file};
 use crate::backend::Backend;

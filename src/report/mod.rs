@@ -3,7 +3,9 @@
 pub mod accuracy;
 pub mod diagnostic;
 pub mod explain;
+pub mod families;
 pub mod figure;
+pub mod heat;
 pub mod layout;
 pub mod mutants;
 pub mod registered;

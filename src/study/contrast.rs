@@ -158,3 +158,15 @@ pub fn is_cross_lingual(pair: &str) -> bool {
     pair.split_once('-')
         .is_some_and(|(context, question)| context != question)
 }
+
+/// The context language of a pair.
+#[must_use]
+pub fn context_language(pair: &str) -> &str {
+    pair.split('-').next().unwrap_or(pair)
+}
+
+/// The question language of a pair.
+#[must_use]
+pub fn question_language(pair: &str) -> &str {
+    pair.rsplit('-').next().unwrap_or(pair)
+}

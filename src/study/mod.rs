@@ -13,6 +13,7 @@ mod curve;
 mod data;
 mod embedder;
 mod encoder;
+mod mechanism;
 mod merge;
 mod plan;
 mod progress;
@@ -22,11 +23,15 @@ mod run;
 mod store;
 mod vectors;
 
-pub use contrast::{Estimate, Term, area, combination, estimate, is_cross_lingual};
+pub use contrast::{
+    Estimate, Term, area, combination, context_language, estimate, is_cross_lingual,
+    question_language,
+};
 pub use curve::{Curve, Curves, Metric, PairScore, Point, csv, curves, differences, pair_scores};
 pub use data::{DataFolder, Source, calibration_texts};
 pub use embedder::{Embedded, Embedder};
 pub use encoder::{ArmEncoder, attention_flops};
+pub use mechanism::{Mechanism, mechanism};
 pub use merge::merge;
 pub use plan::{Cell, Family, Plan, PlanError, Registration, Shard, Split, Task, ThresholdFile};
 pub use progress::{Event, Progress, Silent};

@@ -511,6 +511,16 @@ impl Plan {
         }
     }
 
+    /// Whether a cell's result says what composing its documents took: where pairs share documents the first pair's
+    /// does, under the first arm; the others would repeat it.
+    #[must_use]
+    pub fn tells_noise(&self, cell: &Cell) -> bool {
+        let set = context_of(&cell.pair);
+        let mut of_set = self.pairs.iter().filter(|pair| context_of(pair) == set);
+        cell.share.is_none()
+            || (self.arms.first() == Some(&cell.arm) && of_set.next() == Some(&cell.pair))
+    }
+
     /// The cells of one shard. All cells that search the same documents under the same arm at the same level, whatever
     /// their seed and share, are in one shard, so that no vector is made twice.
     #[must_use]

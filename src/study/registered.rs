@@ -3,10 +3,13 @@
 use crate::stats::{BandOptions, benjamini_hochberg, critical_level, holm, percentiles};
 
 use super::StudyError;
-use super::contrast::{Estimate, Term, area, combination, estimate, is_cross_lingual};
+use super::contrast::{
+    Estimate, Term, area, combination, context_language, estimate, is_cross_lingual,
+    question_language,
+};
 use super::curve::{Metric, Point, curves};
 use super::encoder::attention_flops;
-use super::plan::{Plan, Registration, context_of};
+use super::plan::{Plan, Registration};
 use super::results::Results;
 
 /// All numbers of the report. In nDCG@10 over the cross-lingual pairs, 0 to 1.
@@ -266,10 +269,8 @@ impl View<'_> {
     fn languages(&self, terms: &[Term]) -> Result<Vec<(String, Estimate)>, StudyError> {
         let mut found = Vec::new();
         let sides: [(&str, fn(&str) -> &str); 2] = [
-            ("contexts in", context_of),
-            ("questions in", |pair| {
-                pair.rsplit('-').next().unwrap_or(pair)
-            }),
+            ("contexts in", context_language),
+            ("questions in", question_language),
         ];
         for (words, side) in sides {
             let mut seen: Vec<&str> = Vec::new();

@@ -183,6 +183,11 @@ impl Judgements {
     }
 }
 
+/// Few enough digits for any parser to read back the very number that was written.
+pub(super) fn six_decimals(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
+}
+
 /// Key of the judgements that a cell's ranks are of, from the cell's key.
 pub(super) fn judgements_key(cell: &str) -> String {
     let words = || cell.split(' ');
@@ -201,10 +206,10 @@ impl Results {
     pub fn canonical(&self) -> Result<String, ResultsError> {
         let fail = |error: serde_json::Error| io("results as JSON", &error.into());
         let mut text = serde_json::to_string(&Header::of(&self.plan)).map_err(fail)? + "\n";
-        let keys: Vec<String> = self.plan.cells().iter().map(Cell::to_string).collect();
+        let cells = self.plan.cells();
         let mut written = BTreeSet::new();
-        for key in &keys {
-            let key = judgements_key(key);
+        for cell in &cells {
+            let key = judgements_key(&cell.to_string());
             if let Some(judgements) = self.judgements.get(&key)
                 && written.insert(key)
             {
@@ -212,10 +217,17 @@ impl Results {
                 text.push('\n');
             }
         }
-        for cell in keys.iter().filter_map(|key| self.cells.get(key)) {
+        for cell in &cells {
+            let Some(line) = self.cells.get(&cell.to_string()) else {
+                continue;
+            };
             let timeless = CellLine {
+                realised_density: six_decimals(line.realised_density),
+                achieved_noise: six_decimals(line.achieved_noise),
+                mean_tokens: six_decimals(line.mean_tokens),
                 seconds: None,
-                ..cell.clone()
+                noise: line.noise.filter(|_| self.plan.tells_noise(cell)),
+                ..line.clone()
             };
             text += &serde_json::to_string(&timeless).map_err(fail)?;
             text.push('\n');

@@ -13,7 +13,7 @@ use super::data::{DocumentSet, PairData, Source, StudyData, gather};
 use super::embedder::Embedder;
 use super::plan::{Cell, Family, Plan, Shard};
 use super::progress::{Event, Progress};
-use super::results::{CellLine, Judgements, Writer, sha256_of_lines};
+use super::results::{CellLine, Judgements, Writer, sha256_of_lines, six_decimals};
 use super::vectors::Vectors;
 
 /// Documents timed before a run, under each arm.
@@ -222,9 +222,7 @@ impl Run<'_> {
                         .iter()
                         .find(|pair| pair.pair.to_string() == cell.pair && pair.share == cell.share)
                         .expect("cells name pairs of the plan");
-                    // One cell of a set says what composing it took: the others would repeat it.
-                    let is_first = cell.share.is_none()
-                        || (cell.arm == plan.arms[0] && cell.pair == of_level[0].pair);
+                    let is_first = plan.tells_noise(cell);
                     let noise = composed
                         .as_ref()
                         .filter(|_| is_first)
@@ -439,9 +437,11 @@ impl Run<'_> {
             key,
             query_ids_sha256: judgements(pair).query_ids_sha256,
             ranks: ranked.into_iter().map(narrow).collect(),
-            realised_density: mean(embedded.iter().map(|(_, density)| *density)),
-            achieved_noise: mean(documents.iter().map(|document| document.achieved)),
-            mean_tokens: mean(documents.iter().map(|document| count_f64(document.tokens))),
+            realised_density: six_decimals(mean(embedded.iter().map(|(_, density)| *density))),
+            achieved_noise: six_decimals(mean(documents.iter().map(|document| document.achieved))),
+            mean_tokens: six_decimals(mean(
+                documents.iter().map(|document| count_f64(document.tokens)),
+            )),
             noise: None,
             seconds: Some(start.elapsed().as_secs_f64()),
         })

@@ -20,6 +20,7 @@ mod regressions;
 mod scalar;
 mod score;
 mod selftest;
+mod statistics;
 mod study;
 mod tensor_core;
 mod tidy;

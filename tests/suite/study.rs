@@ -198,6 +198,19 @@ fn a_killed_run_goes_on_from_any_byte() {
         assert_eq!(timeless(&cut), results, "cut at {length}");
     }
     assert!(cut_somewhere > 20);
+    // Where pairs share documents, too.
+    let plan = growing();
+    let grown = Scratch::new("grown");
+    run_toy(&plan, &grown).unwrap();
+    let finished = std::fs::read(&grown.0).unwrap();
+    for share in [3, 5, 7] {
+        std::fs::write(&cut.0, &finished[..finished.len() * share / 8]).unwrap();
+        run_toy(&plan, &cut).unwrap();
+        assert!(
+            std::fs::read(&cut.0).unwrap() == finished,
+            "cut at {share}/8"
+        );
+    }
     let again = run_toy(&plan, &whole).unwrap();
     assert_eq!(
         (again.cells_made, again.documents_embedded),
@@ -541,7 +554,11 @@ fn sharded_equals_unsharded_byte_for_byte() {
         let missing = merge(parts[1..].to_vec()).unwrap().canonical().unwrap();
         assert!(missing.len() < bytes.len());
         parts.reverse();
-        assert_eq!(merge(parts.clone()).unwrap().canonical().unwrap(), bytes);
+        let merged = merge(parts.clone()).unwrap().canonical().unwrap();
+        for (line, (merged, whole)) in merged.lines().zip(bytes.lines()).enumerate() {
+            assert_eq!(merged, whole, "{name} line {}", line + 1);
+        }
+        assert!(merged == bytes, "{name}: as many lines");
         // A shard that another encoder made is refused, and so is one of another plan.
         let mut other = parts[0].1.clone();
         other.cells.values_mut().next().unwrap().ranks[0] += 1;
