@@ -14,7 +14,7 @@ use crate::study::{
     differences, is_cross_lingual, pair_scores,
 };
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a figure says besides its study.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +38,10 @@ pub(super) fn publish(place: &Place, extras: &Extras, out: &mut dyn Write) -> Re
                 place.name,
                 whole.cells.len()
             )?;
+            if whole.plan.registered.is_some() {
+                let text = registered::waiting(&whole.plan, whole.cells.len(), &place.name);
+                write_file(&report_file(place, &whole.plan), text)?;
+            }
             return Ok(());
         };
         whole.at(share, &seeds)
@@ -45,12 +49,7 @@ pub(super) fn publish(place: &Place, extras: &Extras, out: &mut dyn Write) -> Re
     if let Some(answer) = study::answer(&whole).map_err(Failure::input)? {
         let sections = registered_figures(place, &results, &answer)?;
         let text = registered::markdown(&answer, &place.name, &sections);
-        let file = if whole.plan.split == Split::Confirmation {
-            place.folder.join("README.md")
-        } else {
-            place.file(".md")
-        };
-        write_file(&file, text)?;
+        write_file(&report_file(place, &whole.plan), text)?;
     }
     let results = if results.plan.registered.is_some() {
         only(&results, |_| true)
@@ -251,6 +250,15 @@ pub(super) fn stored(folder: &Path) -> Vec<Place> {
         .collect();
     found.sort_by(|a, b| a.name.cmp(&b.name));
     found
+}
+
+/// The folder's README for the registered run, a file of its own for a rehearsal on exploration questions.
+fn report_file(place: &Place, plan: &Plan) -> PathBuf {
+    if plan.split == Split::Confirmation {
+        place.folder.join("README.md")
+    } else {
+        place.file(".md")
+    }
 }
 
 /// Pairs that have a panel each; of more, the languages have.

@@ -1,17 +1,13 @@
 //! The report of a registered study, in Markdown: question, answer, protocol, tables, limits; every number from the
 //! results.
 
-use crate::study::{Answer, ArmAnswer, Estimate};
+use crate::study::{Answer, ArmAnswer, Estimate, Plan};
 
 use super::table::Table;
 
 /// The report. `name` is that of the study's files, `sections` what other studies add before the limits.
 pub fn markdown(answer: &Answer, name: &str, sections: &[String]) -> String {
-    let mut text = String::from(
-        "# Does Block-Sparse FlashAttention keep cross-lingual retrieval on MLQA better than local attention under noise?\n\n\
-         Written by `flashproof eval`; every number comes from the stored results beside it. nDCG@10 in points (0 to 100),\n\
-         differences with 95 % intervals.\n\n",
-    );
+    let mut text = TITLE.to_owned();
     text += &section("Answer", &verdicts(answer));
     text += &section("Where it would flip", &flips(answer));
     text += &section("Protocol", &protocol(answer, name));
@@ -36,6 +32,44 @@ pub fn markdown(answer: &Answer, name: &str, sections: &[String]) -> String {
     text += &section("Limits", &limits(answer));
     text
 }
+
+/// The report while no share of the contexts is whole: the question, what is to be tested, and how far the run is.
+pub fn waiting(plan: &Plan, done: usize, name: &str) -> String {
+    let mut text = TITLE.to_owned();
+    text += &section(
+        "Answer",
+        &[format!(
+            "**None yet**: {done} of {} cells are there, and no share of the contexts is whole.",
+            plan.cells().len()
+        )],
+    );
+    let mut sentences = vec![format!(
+        "Plan [{name}.toml]({name}.toml), SHA-256 of its content `{}`, committed before the run.",
+        plan.sha256()
+    )];
+    if let Some(registered) = &plan.registered {
+        sentences.push(format!(
+            "Primary contrast: `{}` minus `{}`, area over the noise levels of nDCG@10 on the cross-lingual pairs; \"preserves\": \
+             one-sided 95 % lower bound of the difference from `{}` above {} points; \"under noise\": the primary contrast at the \
+             most noise minus that at the least. Secondary, at equal density: `{}`.",
+            registered.block,
+            registered.local,
+            registered.dense,
+            points(-registered.margin),
+            registered.local_equal_density
+        ));
+        sentences.push(format!(
+            "Choice of the local arms: {}.",
+            registered.chosen_on
+        ));
+    }
+    text += &section("Protocol", &sentences);
+    text.trim_end().to_owned() + "\n"
+}
+
+const TITLE: &str = "# Does Block-Sparse FlashAttention keep cross-lingual retrieval on MLQA better than local attention under noise?\n\n\
+     Written by `flashproof eval`; every number comes from the stored results beside it. nDCG@10 in points (0 to 100),\n\
+     differences with 95 % intervals.\n\n";
 
 fn section(title: &str, sentences: &[String]) -> String {
     let items: Vec<String> = sentences

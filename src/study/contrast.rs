@@ -4,8 +4,8 @@
 use crate::stats::{BandOptions, Observation, Sample, area_weights, percentiles};
 
 use super::StudyError;
+use super::cell::Cell;
 use super::curve::{Metric, cluster_numbers, query_scores};
-use super::plan::Cell;
 use super::results::Results;
 
 /// One arm at one level with its weight.

@@ -7,7 +7,7 @@ use crate::retrieval::{Scores, scores};
 use crate::stats::{Band, BandOptions, Observation, Sample};
 
 use super::StudyError;
-use super::plan::Cell;
+use super::cell::Cell;
 use super::results::{CellLine, Results};
 use super::run::count_f64;
 

@@ -8,6 +8,7 @@
 //! line cut off in the middle is dropped, and cells that are there are not made again. A results file belongs to the
 //! plan in its first line; another plan is refused with what differs. Nothing here prints: [`Progress`] is told.
 
+mod cell;
 mod contrast;
 mod curve;
 mod data;
@@ -23,6 +24,7 @@ mod run;
 mod store;
 mod vectors;
 
+pub use cell::{Cell, Shard};
 pub use contrast::{
     Estimate, Term, area, combination, context_language, estimate, is_cross_lingual,
     question_language,
@@ -33,7 +35,7 @@ pub use embedder::{Embedded, Embedder};
 pub use encoder::{ArmEncoder, attention_flops};
 pub use mechanism::{Mechanism, mechanism};
 pub use merge::merge;
-pub use plan::{Cell, Family, Plan, PlanError, Registration, Shard, Split, Task, ThresholdFile};
+pub use plan::{Family, Plan, PlanError, Registration, Split, Task, ThresholdFile};
 pub use progress::{Event, Progress, Silent};
 pub use registered::{Answer, ArmAnswer, answer};
 pub use results::{CellLine, Judgements, Results, ResultsError};

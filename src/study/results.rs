@@ -14,7 +14,8 @@ use sha2::{Digest, Sha256};
 
 use crate::noise::Report;
 
-use super::plan::{Cell, Plan};
+use super::cell::Cell;
+use super::plan::Plan;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -9,9 +9,10 @@ use crate::noise::{Composed, DistractorPool, DistractorShare, Level, Passage};
 use crate::retrieval::{in_share, ranks};
 
 use super::StudyError;
+use super::cell::{Cell, Shard};
 use super::data::{DocumentSet, PairData, Source, StudyData, gather};
 use super::embedder::Embedder;
-use super::plan::{Cell, Family, Plan, Shard};
+use super::plan::{Family, Plan};
 use super::progress::{Event, Progress};
 use super::results::{CellLine, Judgements, Writer, sha256_of_lines, six_decimals};
 use super::vectors::Vectors;
