@@ -199,13 +199,13 @@ fn a_killed_run_goes_on_from_any_byte() {
     }
     assert!(cut_somewhere > 20);
     // Where pairs share documents, too.
-    let plan = growing();
+    let shared = growing();
     let grown = Scratch::new("grown");
-    run_toy(&plan, &grown).unwrap();
+    run_toy(&shared, &grown).unwrap();
     let finished = std::fs::read(&grown.0).unwrap();
     for share in [3, 5, 7] {
         std::fs::write(&cut.0, &finished[..finished.len() * share / 8]).unwrap();
-        run_toy(&plan, &cut).unwrap();
+        run_toy(&shared, &cut).unwrap();
         assert!(
             std::fs::read(&cut.0).unwrap() == finished,
             "cut at {share}/8"
