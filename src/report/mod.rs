@@ -3,9 +3,12 @@
 pub mod accuracy;
 pub mod diagnostic;
 pub mod explain;
+pub mod families;
 pub mod figure;
+pub mod heat;
 pub mod layout;
 pub mod mutants;
+pub mod registered;
 pub mod sarif;
 pub mod svg;
 pub mod sweep;

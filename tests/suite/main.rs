@@ -24,6 +24,7 @@ mod sarif;
 mod scalar;
 mod score;
 mod selftest;
+mod statistics;
 mod study;
 mod tensor_core;
 mod tidy;
