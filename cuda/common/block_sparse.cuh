@@ -19,6 +19,7 @@ struct TileLists {
 /// The kernel's one parameter; the manifest lists the same offsets.
 template <typename Element>
 struct BlockSparseParameters {
+  Inputs<Element> inputs;
   AttentionParameters<Element> attention;
   TileLists lists;
 };
@@ -84,7 +85,8 @@ class ListedTiles {
 /// Attention of one tile of 64 queries of one head over its list.
 template <typename Element, int kHeadDim, typename Steps = AttentionSteps>
 __device__ __forceinline__ void block_sparse_attention(BlockSparseParameters<Element> const& p) {
-  attend<Element, kHeadDim, Steps>(p.attention, ListedTiles(p.lists, blockIdx.y, q_tile_of_cta()));
+  attend<Element, kHeadDim, Steps>(p.inputs, p.attention,
+                                   ListedTiles(p.lists, blockIdx.y, q_tile_of_cta()));
 }
 
 }  // namespace flashproof

@@ -20,14 +20,15 @@ __device__ __forceinline__ std::uint32_t q_tile_of_cta() {
 /// `Tiles` gives the tiles of keys in order: done(), last(), column(), mask(), next_column(),
 /// advance().
 template <typename Element, int kHeadDim, typename Steps, typename Tiles>
-__device__ __forceinline__ void attend(AttentionParameters<Element> const& p, Tiles tiles) {
+__device__ __forceinline__ void attend(Inputs<Element> const& inputs,
+                                       AttentionParameters<Element> const& p, Tiles tiles) {
   using Tile = Tile<kHeadDim>;
   using Queries = QueryTile<Element, kHeadDim, Steps>;
   extern __shared__ __align__(128) unsigned char shared[];  // (kPipelineSharedBytes)
   std::uint32_t const q_tile = shared_address(shared);
   std::uint32_t const kv_tiles = q_tile + Tile::kBytes;  // (2): k, then v
 
-  auto const head = Head<Element, kHeadDim, Steps>::of_cta(p);
+  auto const head = Head<Element, kHeadDim, Steps>::of_cta(inputs, p);
   int const q_first = static_cast<int>(q_tile_of_cta() * kTileQ);
   Queries queries(q_first, p);
 
@@ -62,7 +63,9 @@ __device__ __forceinline__ void attend(AttentionParameters<Element> const& p, Ti
       if ((tiles.mask() & kTileFull) == 0) {
         queries.hide(score, tiles.column(), tiles.mask());
       }
-      queries.weigh(score, p.scale_log2);
+      float factor[2];
+      queries.weigh(score, factor, p.scale_log2);
+      queries.rescale(factor);
       typename Queries::Weights weight;
       Queries::pack(weight, score);
       queries.add_values(weight, k_tile + Tile::kBytes);

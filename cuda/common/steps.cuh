@@ -19,14 +19,19 @@ constexpr int kGranule = 16;  // queries or keys on a side of a bit of a tile's 
 constexpr std::uint32_t kTileFull = 1u << 16;
 constexpr unsigned kAllLanes = 0xffffffffu;
 
-/// Tensors, extents and token-wise mask: the first parameters of every kernel.
+/// What a kernel that copies by address reads.
 template <typename Element>
-struct AttentionParameters {
+struct Inputs {
   typename Element::Type const* q;  // (batch, num_q_heads, seqlen_q, head_dim)
   typename Element::Type const* k;  // (batch, num_kv_heads, seqlen_kv, head_dim)
   typename Element::Type const* v;  // (batch, num_kv_heads, seqlen_kv, head_dim)
-  typename Element::Type* o;        // (batch, num_q_heads, seqlen_q, head_dim)
-  float* lse;                       // (batch, num_q_heads, seqlen_q)
+};
+
+/// What every kernel writes, with extents and the mask as far as tokens decide it.
+template <typename Element>
+struct AttentionParameters {
+  typename Element::Type* o;  // (batch, num_q_heads, seqlen_q, head_dim)
+  float* lse;                 // (batch, num_q_heads, seqlen_q)
   std::uint32_t num_q_heads;
   std::uint32_t num_kv_heads;
   std::int32_t seqlen_q;
@@ -38,9 +43,9 @@ struct AttentionParameters {
   float scale;
   float scale_log2;  // RN(scale * log2(e))
 };
-static_assert(sizeof(AttentionParameters<F16>) == 80);
-static_assert(offsetof(AttentionParameters<F16>, num_q_heads) == 40);
-static_assert(offsetof(AttentionParameters<F16>, scale_log2) == 76);
+static_assert(sizeof(AttentionParameters<F16>) == 56);
+static_assert(offsetof(AttentionParameters<F16>, num_q_heads) == 16);
+static_assert(offsetof(AttentionParameters<F16>, scale_log2) == 52);
 
 /// Which keys one query sees: those of [window_begin, window_end) in blocks that are present, and
 /// those below sink_end. Either range may be empty.

@@ -23,6 +23,7 @@ struct Thresholds {
 /// The kernel's one parameter; the manifest lists the same offsets.
 template <typename Element>
 struct ThresholdParameters {
+  Inputs<Element> inputs;
   AttentionParameters<Element> attention;
   Thresholds selection;
 };
@@ -74,7 +75,7 @@ __device__ __forceinline__ void threshold_attention(
   std::uint32_t const v_tiles = k_tiles + 2 * Tile::kBytes;                  // (2)
   auto* const maxima = reinterpret_cast<float*>(shared + 5 * Tile::kBytes);  // (2, 4 warps)
 
-  auto const head = Head<Element, kHeadDim, Steps>::of_cta(p);
+  auto const head = Head<Element, kHeadDim, Steps>::of_cta(parameters.inputs, p);
   std::uint32_t const q_tile_idx = q_tile_of_cta();
   int const q_first = static_cast<int>(q_tile_idx * kTileQ);
   Queries queries(q_first, p);
@@ -155,7 +156,9 @@ __device__ __forceinline__ void threshold_attention(
         queries.add_values(weight, v_tiles + (buffer ^ 1) * Tile::kBytes);
       }
       if (keep) {
-        queries.weigh(score, p.scale_log2);
+        float factor[2];
+        queries.weigh(score, factor, p.scale_log2);
+        queries.rescale(factor);
         Queries::pack(weight, score);
       }
       pending = keep;

@@ -67,10 +67,19 @@ class WindowTiles {
   int tile_;
 };
 
+/// The kernel's one parameter; the manifest lists the same offsets.
+template <typename Element>
+struct WindowParameters {
+  Inputs<Element> inputs;
+  AttentionParameters<Element> attention;
+};
+static_assert(sizeof(WindowParameters<F16>) == 80);
+
 /// Attention of one tile of 64 queries of one head over its window.
 template <typename Element, int kHeadDim, typename Steps = AttentionSteps>
-__device__ __forceinline__ void window_attention(AttentionParameters<Element> const& p) {
-  attend<Element, kHeadDim, Steps>(p, WindowTiles<Steps>(q_tile_of_cta(), p));
+__device__ __forceinline__ void window_attention(WindowParameters<Element> const& p) {
+  attend<Element, kHeadDim, Steps>(p.inputs, p.attention,
+                                   WindowTiles<Steps>(q_tile_of_cta(), p.attention));
 }
 
 }  // namespace flashproof

@@ -20,36 +20,36 @@
 
 /// f16, head_dim 32: 20,480 bytes of shared memory.
 extern "C" __global__ void __launch_bounds__(flashproof::kThreads) window_sm80_f16_d32(
-    __grid_constant__ flashproof::AttentionParameters<flashproof::F16> const parameters) {
+    __grid_constant__ flashproof::WindowParameters<flashproof::F16> const parameters) {
   flashproof::window_attention<flashproof::F16, 32>(parameters);
 }
 
 /// f16, head_dim 64: 40,960 bytes of shared memory.
 extern "C" __global__ void __launch_bounds__(flashproof::kThreads) window_sm80_f16_d64(
-    __grid_constant__ flashproof::AttentionParameters<flashproof::F16> const parameters) {
+    __grid_constant__ flashproof::WindowParameters<flashproof::F16> const parameters) {
   flashproof::window_attention<flashproof::F16, 64>(parameters);
 }
 
 /// f16, head_dim 128: 81,920 bytes of shared memory.
 extern "C" __global__ void __launch_bounds__(flashproof::kThreads) window_sm80_f16_d128(
-    __grid_constant__ flashproof::AttentionParameters<flashproof::F16> const parameters) {
+    __grid_constant__ flashproof::WindowParameters<flashproof::F16> const parameters) {
   flashproof::window_attention<flashproof::F16, 128>(parameters);
 }
 
 /// bf16, head_dim 32: 20,480 bytes of shared memory.
 extern "C" __global__ void __launch_bounds__(flashproof::kThreads) window_sm80_bf16_d32(
-    __grid_constant__ flashproof::AttentionParameters<flashproof::Bf16> const parameters) {
+    __grid_constant__ flashproof::WindowParameters<flashproof::Bf16> const parameters) {
   flashproof::window_attention<flashproof::Bf16, 32>(parameters);
 }
 
 /// bf16, head_dim 64: 40,960 bytes of shared memory.
 extern "C" __global__ void __launch_bounds__(flashproof::kThreads) window_sm80_bf16_d64(
-    __grid_constant__ flashproof::AttentionParameters<flashproof::Bf16> const parameters) {
+    __grid_constant__ flashproof::WindowParameters<flashproof::Bf16> const parameters) {
   flashproof::window_attention<flashproof::Bf16, 64>(parameters);
 }
 
 /// bf16, head_dim 128: 81,920 bytes of shared memory.
 extern "C" __global__ void __launch_bounds__(flashproof::kThreads) window_sm80_bf16_d128(
-    __grid_constant__ flashproof::AttentionParameters<flashproof::Bf16> const parameters) {
+    __grid_constant__ flashproof::WindowParameters<flashproof::Bf16> const parameters) {
   flashproof::window_attention<flashproof::Bf16, 128>(parameters);
 }
