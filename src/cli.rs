@@ -12,6 +12,7 @@ mod fetch;
 mod inputs;
 mod judge;
 mod kernels;
+mod layout;
 mod report;
 mod score;
 mod verify;
@@ -24,6 +25,7 @@ pub use fetch::*;
 pub use inputs::*;
 pub use judge::*;
 pub use kernels::*;
+pub use layout::*;
 pub use report::*;
 pub use score::*;
 pub use verify::*;
@@ -75,6 +77,9 @@ pub enum Command {
     Bench(Bench),
     /// Verify, measure and time, and write plots and tables
     Report(Report),
+    /// Show, measure, convert and compare sparsity layouts
+    #[command(disable_help_subcommand = true)]
+    Layout(Layout),
     /// Say what a diagnostic means, what causes it and what it can miss
     Explain(Explain),
 }

@@ -21,6 +21,7 @@ pub mod case;
 
 pub mod backend;
 pub mod device;
+pub mod simulation;
 
 pub mod bound;
 pub mod verdict;

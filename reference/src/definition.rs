@@ -62,18 +62,12 @@ pub fn attention(problem: &Problem) -> Result<Answer, AttentionError> {
                     .filter(|&key| problem.layout.is_visible(head, query, key))
                     .map(|key| kv_head * shape.seqlen_kv + key)
                     .collect();
-                let (o, lse) = row(problem, q_row, &kv_rows)?;
+                let (o, lse) = row(problem, q_row, &kv_rows, &mut answer.stats)?;
                 answer.o.extend(o);
                 answer.lse.push(lse);
             }
         }
     }
-    answer.stats = Stats {
-        rows: answer.lse.len(),
-        definition_rows: answer.lse.len(),
-        values: answer.o.len() + answer.lse.len(),
-        definition_values: answer.o.len() + answer.lse.len(),
-    };
     Ok(answer)
 }
 
@@ -82,13 +76,17 @@ fn row(
     problem: &Problem,
     q_row: usize,
     kv_rows: &[usize],
+    stats: &mut Stats,
 ) -> Result<(Vec<f64>, f64), AttentionError> {
     let channels = 0..problem.shape.head_dim;
+    stats.count_row(0, [0, problem.shape.head_dim + 1]);
     match Row::read(problem, q_row, kv_rows) {
         Seen::Special { o, lse } => Ok((channels.map(|_| o).collect(), lse)),
         Seen::Finite(row) => Ok((
-            channels.map(|c| row.output(c)).collect::<Result<_, _>>()?,
-            row.log_sum_exp()?,
+            channels
+                .map(|c| Ok(stats.count_bits(row.output(c)?)))
+                .collect::<Result<_, AttentionError>>()?,
+            stats.count_bits(row.log_sum_exp()?),
         )),
     }
 }
@@ -205,21 +203,21 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// `RN( sum e^(x_j) v_j / sum e^(x_j) )`; `+0` where there is no key.
-    pub(crate) fn output(&self, channel: usize) -> Result<f64, AttentionError> {
+    /// `RN( sum e^(x_j) v_j / sum e^(x_j) )`, and the bits it took; `+0` where there is no key.
+    pub(crate) fn output(&self, channel: usize) -> Result<(f64, usize), AttentionError> {
         let v: Vec<f64> = self.values(channel);
         let Some(v) = v
             .iter()
             .map(|&v| Dyadic::from_f64(v))
             .collect::<Option<Vec<_>>>()
         else {
-            return Ok(sum_of_non_finite(&v));
+            return Ok((sum_of_non_finite(&v), 0));
         };
         let sums = self.sums_less(&v, &Dyadic::ZERO);
         // Groups that cancel are gone for good.
         let last = sums.iter().rposition(|sum| !sum.is_zero());
         let (Some(x_max), Some(last)) = (self.x.last(), last) else {
-            return Ok(0.0);
+            return Ok((0.0, 0));
         };
         // Below e^-4096 times what the values can reach (2^1088), every result rounds to a zero of the numerator's sign:
         // a larger gap changes nothing.
@@ -238,14 +236,15 @@ impl<'a> Row<'a> {
         )
     }
 
-    /// `RN( ln sum e^(x_j) )`; `-inf` where there is no key.
-    pub(crate) fn log_sum_exp(&self) -> Result<f64, AttentionError> {
+    /// `RN( ln sum e^(x_j) )`, and the bits it took; `-inf` where there is no key.
+    pub(crate) fn log_sum_exp(&self) -> Result<(f64, usize), AttentionError> {
         let Some(x_max) = self.x.last() else {
-            return Ok(f64::NEG_INFINITY);
+            return Ok((f64::NEG_INFINITY, 0));
         };
         if self.kv_rows.len() == 1 {
             // The score itself; a boundary between two roundings only ever here.
-            return Ok(round_ratio(x_max, &Dyadic::from_f64(1.0).expect("finite")));
+            let one = Dyadic::from_f64(1.0).expect("finite");
+            return Ok((round_ratio(x_max, &one), 0));
         }
         refine(
             |bits| round_enclosure(&ln(&self.sum_of_weights(bits)).plus(x_max)),
@@ -316,18 +315,18 @@ enum Side {
 fn refine(
     enclose: impl Fn(usize) -> Rounded,
     side: impl Fn(&Dyadic) -> Option<Side>,
-) -> Result<f64, AttentionError> {
+) -> Result<(f64, usize), AttentionError> {
     let one = Dyadic::from_f64(1.0).expect("finite");
     let mut bits = 128;
     while bits <= PRECISION_CAP {
         match enclose(bits) {
-            Rounded::To(value) => return Ok(value),
+            Rounded::To(value) => return Ok((value, bits)),
             Rounded::Boundary(boundary) => match side(&boundary) {
                 // The boundary is exact, so rounding it breaks the tie to even.
-                Some(Side::On) => return Ok(round_ratio(&boundary, &one)),
+                Some(Side::On) => return Ok((round_ratio(&boundary, &one), bits)),
                 Some(Side::Above) => {
                     let little = Dyadic::new(1.into(), boundary.exponent() - 2);
-                    return Ok(round_ratio(&(&boundary + &little), &one));
+                    return Ok((round_ratio(&(&boundary + &little), &one), bits));
                 }
                 None => {}
             },

@@ -20,11 +20,6 @@
 //! `s = f / (2 + f)` and `R = 2 s^2/3 + 2 s^4/5 + ..` (the series of `2 atanh s`, rearranged so that `f` enters exactly;
 //! the form is K. C. Ng's). The tests measure 0.79 ulp; **below 1 ulp** is what others may rely on.
 
-#[cfg(all(target_arch = "x86", not(target_feature = "sse2")))]
-compile_error!(
-    "x87 arithmetic rounds twice: build with SSE2, or the reference is not the same on every machine"
-);
-
 /// The NaN of every answer: quiet, positive, no payload.
 ///
 /// ```

@@ -229,6 +229,29 @@ impl Vector for Portable {
     }
 }
 
+/// Runs `task` with these bits of the control register (MXCSR) set, and then as before: for tests of what notices.
+#[cfg(all(test, target_arch = "x86_64"))]
+#[expect(unsafe_code, reason = "the control register has no safe interface")]
+pub(crate) fn with_control<R>(bits: u32, task: impl FnOnce() -> R) -> R {
+    struct Restore(u32);
+    fn load(control: u32) {
+        // SAFETY: reads four bytes of the stack, whose reserved bits are as they were stored; every exception stays
+        // masked. Code that is compiled for another mode may give other bits, which is what tests ask for.
+        unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) &control, options(nostack, readonly)) };
+    }
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            load(self.0);
+        }
+    }
+    let mut control = 0_u32;
+    // SAFETY: writes four bytes of the stack.
+    unsafe { std::arch::asm!("stmxcsr [{}]", in(reg) &mut control, options(nostack)) };
+    let _restore = Restore(control);
+    load(control | bits);
+    task()
+}
+
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "instructions that not every machine has")]
 mod x86 {

@@ -6,6 +6,7 @@
 mod control_flow;
 pub mod copy_wait;
 mod evaluate;
+pub mod layout;
 mod value;
 
 use crate::diagnostic::Diagnostic;

@@ -36,6 +36,11 @@ pub struct Arithmetic {
     pub sums: Sums,
     /// Keys between two updates of the row maximum.
     pub tile_kv: usize,
+    /// In which order tiles of `tile_kv` keys (tile `t` begins with key `t * tile_kv`) come, where that is known; what a
+    /// replay needs.
+    pub tile_order: Option<TileOrder>,
+    /// Format of a weight as an operand of the second product.
+    pub p_dtype: DType,
     /// Lanes that share a row's sum of weights.
     pub row_sum_lanes: usize,
     /// Of the argument of the exponential, per unit of `row_max - score` (in natural units).
@@ -61,6 +66,8 @@ pub struct Arithmetic {
     /// Of `lse`, per unit of `|lse|`.
     pub lse_result: f64,
 }
+
+pub use crate::kernel::method::TileOrder;
 
 /// Numerics of a matrix unit whose bits the virtual machine has, or that a device may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +131,8 @@ impl Arithmetic {
         };
         let division = match reciprocal {
             Reciprocal::RcpRn => 2.0 * U,
-            Reciprocal::RcpApproxFtz => 4.0 * U,
+            // One ulp and a rounding; or two ulp.
+            Reciprocal::RcpApproxFtz | Reciprocal::DivFull => 4.0 * U,
             Reciprocal::DivRn => U,
         };
         let logarithm = match logarithm {
@@ -139,6 +147,8 @@ impl Arithmetic {
         Self {
             sums,
             tile_kv: index(method.tile_kv),
+            tile_order: None,
+            p_dtype,
             row_sum_lanes: index(method.row_sum_lanes),
             argument_difference,
             argument_magnitude,
@@ -154,12 +164,24 @@ impl Arithmetic {
         }
     }
 
+    /// The same of a kernel whose tiles come in a known order.
+    pub fn with_tile_order(self, tile_order: Option<TileOrder>) -> Self {
+        Self { tile_order, ..self }
+    }
+
+    /// Whether the kernel's rounded weights can be worked out: their format is narrow and the schedule is known.
+    pub fn replays(&self) -> bool {
+        self.tile_order.is_some() && self.weight > 0.0
+    }
+
     /// The native backend's roundings, as `backend::native` states them: f32 throughout, two passes (so one tile and no
     /// rescaling), weights not rounded, a logarithm in f64.
     pub fn native(seqlen_kv: usize) -> Self {
         Self {
             sums: Sums::Nearest,
             tile_kv: seqlen_kv.max(1),
+            tile_order: None,
+            p_dtype: DType::F32,
             row_sum_lanes: 16,
             argument_difference: U,
             argument_magnitude: U, // the product of a score with the scale
@@ -175,15 +197,16 @@ impl Arithmetic {
         }
     }
 
-    /// Relative error of a sum of `count` products, in units of the sum of their magnitudes (subnormal operands raised
-    /// to the smallest normal number), `chains` of them one after the other on one accumulator.
+    /// Relative error of a sum of `count` products, in units of what no partial sum of them exceeds in magnitude
+    /// (subnormal operands raised to the smallest normal number), `chains` of them one after the other on one accumulator.
     ///
     /// Tensor cores, one block: `|d - (c + sum a b)| <= 2^-23 |d| + (terms + 1) 2^-F max(|c|, max |a b|)`: the result
     /// is cut to 24 bits, and each of `terms + 1` addends is cut to a multiple of `2^(E - F)`, where `2^E` is at most
-    /// the largest magnitude. Every magnitude in it is at most the sum `A` of all (plus the error so far), so `b` blocks
-    /// give at most `A ((1 + k)^b - 1)` with `k = (2^-23 + (terms + 1) 2^-F) / (1 - 2^-23)`.
+    /// the largest magnitude. Every product and every partial sum is at most `A`, the larger of the sum of all positive
+    /// and that of all negative products, whatever the order (plus the error so far), so `b` blocks give at most `A ((1 + k)^b - 1)` with `k = (2^-23 + (terms + 1) 2^-F) / (1 - 2^-23)`.
     ///
-    /// Nearest: every product passes through one product and at most `count` sums: `A ((1 + u)^(count + 1) - 1)`.
+    /// Nearest: at most `count` sums, each off by `u` of its result; the roundings of products are `u` of the sum of
+    /// their magnitudes, at most `2 A`: `A ((1 + u)^(count + 2) - 1)`.
     pub(super) fn sum_error(&self, count: usize, chains: usize) -> f64 {
         let roundings = match self.sums {
             Sums::TensorCore {
@@ -194,9 +217,42 @@ impl Arithmetic {
                 let block = power(-23) + usize_to_f64(terms + 1) * power(-fraction_bits);
                 usize_to_f64(chains * count.div_ceil(terms)) * block / (1.0 - power(-23))
             }
-            Sums::Nearest => usize_to_f64(chains * count + 1) * U,
+            Sums::Nearest => usize_to_f64(chains * count + 2) * U,
         };
         compounded(roundings)
+    }
+
+    /// One block of a sum of `count` products: how many products; what it adds per unit of its largest addend; and per
+    /// unit of its result.
+    pub(super) fn block(&self, count: usize) -> (usize, f64, f64) {
+        match self.sums {
+            Sums::TensorCore {
+                terms,
+                fraction_bits,
+                ..
+            } => (
+                terms,
+                usize_to_f64(terms + 1) * power(-fraction_bits),
+                power(-23) / (1.0 - power(-23)),
+            ),
+            Sums::Nearest => (count.max(1), usize_to_f64(count + 1) * U, 0.0),
+        }
+    }
+
+    /// The same of the second product: `n` keys in `tiles` tiles.
+    pub(super) fn output_error(&self, n: usize, tiles: usize) -> f64 {
+        match self.sums {
+            Sums::TensorCore { .. } => self.sum_error(self.tile_kv, tiles),
+            Sums::Nearest => self.sum_error(n, 1),
+        }
+    }
+
+    /// What `keys` keys in a row add to the error of an accumulator, per unit of its largest magnitude meanwhile.
+    pub(super) fn chained_error(&self, keys: usize) -> f64 {
+        match self.sums {
+            Sums::TensorCore { .. } => self.sum_error(keys, 1),
+            Sums::Nearest => usize_to_f64(keys + 1) * U,
+        }
     }
 
     /// The smallest magnitude that an operand counts as.

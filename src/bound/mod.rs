@@ -57,7 +57,47 @@
 //! **Log-sum-exp.** `ln` of the computed row sum is off by `ebar / (1 - ebar) + gamma / (1 - gamma)`; the logarithm adds
 //! `logarithm ln 2 max(1, log2 D) + 2 u ln D`, the products and the sum with the maximum `lse_max |M| + lse_result |L|`.
 //!
-//! **The reference** is the real answer rounded once to f64 (`flashproof_reference::attention`): half an ulp is added to
+//! **Rows without rounding.** Where the inputs are whole numbers so small that no sum of them is rounded, and every
+//! score is the row's largest or so far below it that its weight is 0 in f32, the weights are 1 and 0 and their sums
+//! exact: all that is left of `B` is `|o| division`, and of the bound of the log-sum-exp what the logarithm and the
+//! products after it add. (The scores may be any whole numbers if the argument of the exponential is exactly 0 at the
+//! maximum: a subtraction, or a maximum of 0.) An output whose visible values are all 0 is 0.
+//!
+//! # The likely bound
+//!
+//! `Bound::likely` takes roundings of weights for independent: by Azuma's inequality (Ipsen and Zhou, arXiv 1906.10465,
+//! use it so) their sum stays within `weight (|o| + 6.5 sqrt(sum p_j^2 (v_j - o)^2))` but for 1.3e-9 of outputs, and
+//! the row sum within `6.5 u sqrt(depth)`; keys come in ascending order, so that the accumulator's real size replaces
+//! its largest, and only tiles that raise the maximum rescale. **Structured inputs break the independence**: two levels
+//! of scores can make every rounding push the same way, 3.4 times this bound on a right kernel. So what exceeds it is
+//! *suspicious*, which is said and counted, and never makes a kernel wrong. `Bound::deviation` is the same with single
+//! standard deviations, for the root mean square over a tensor.
+//!
+//! # The replay
+//!
+//! Where a kernel's tiles and their order are known, and weights are rounded to 16 bits, most rounded weights are known
+//! too. Let `m_T` be the exact running maximum once tile `T` is seen, `w_j = e^(x_j - m_T)`, `P_j` its rounding, and
+//! `c_T = e^(m_T - M) / D`. The centre is `o* = sum_T c_T sum_j P_j v_j`. A right kernel's weight before its rounding
+//! is within `eta'_j = |scale| (e_j + e_max) + difference (m_T - x_j + ..) + magnitude max(|x_j|, |m_T|) + exponential`
+//! of `w_j` (here the maximum's error counts, for it decides what is rounded), so its rounding lies between those of
+//! `w_j e^(-eta'_j)` and `w_j e^(eta'_j)`, nearly always one number; `a_j` is how far they are from `P_j`. What the
+//! kernel subtracts, `m_T` with its error of at most `|scale| e_max`, and the `R_T` rescalings that follow, multiply all of a
+//! tile by `e^(+-eta_T)`, `eta_T = |scale| e_max + difference (M - m_T + ..) + R_T (exponential + ..)`; what is common
+//! to all tiles cancels with the row sum, in which the shift of a weight by its maximum cancels too, so that its error
+//! is `ebar` as above. With `|acc|` the accumulator when the tile begins,
+//!
+//! ```text
+//! B_C = [ sum_T c_T |sum_j P_j v_j| (e^eta_T - 1)                   maxima and rescalings
+//!       + sum_T c_T e^eta_T sum_j a_j |v_j|                         weights whose rounding is not certain
+//!       + sum_T sums (|acc| + c_T sum_j P_j |v_j|) + u |acc|        second product, rescalings of o
+//!       + |o*| (ebar + gamma + division) ] / ((1 - ebar)(1 - gamma))
+//! ```
+//!
+//! and a right result lies within `o* +- B_C` before its last rounding, as well as within the schedule-free bound.
+//!
+//! # The reference
+//!
+//! It is the real answer rounded once to f64 (`flashproof_reference::attention`): half an ulp is added to
 //! both. The weights that this bound itself computes in plain f64 are off by some `2^-53 (head_dim |x| + n)`, which its
 //! slack of a thousandth pays for.
 //!
@@ -67,71 +107,108 @@
 //! # What it can miss
 //!
 //! A deterministic bound grows with every rounding, while real errors cancel: it is some 5 to 100 times the usual error
-//! (`tests` print the ratio), so a fault smaller than that passes. Families of values with exact answers (`q_zero`,
-//! `one_hot_v`, `integers`) close most of the gap.
+//! (`reports/verification/bounds.md` has the ratios), so a fault smaller than that passes. Families of values with exact
+//! answers (see `case::values`) and the replay close most of the gap.
 
 mod arithmetic;
 mod elsewhere;
-mod row;
+mod replay;
 #[cfg(test)]
 mod simulation_tests;
+mod source;
+#[cfg(test)]
+mod tests;
+mod tile;
 
-pub use arithmetic::{Arithmetic, Generation, Sums};
+pub use arithmetic::{Arithmetic, Generation, Sums, TileOrder};
 pub use elsewhere::{Elsewhere, NoBound};
+pub use replay::Replayed;
+pub use source::{Source, sources};
 
 use flashproof_reference::{Answer, Problem};
 use rayon::prelude::*;
-use row::{Head, Row};
+use tile::{Head, Place, ROWS, Tile, TileBounds};
 
 /// How far from an [`Answer`] a right result may be, element by element. Infinite (or NaN) where nothing is promised:
 /// inputs that are not finite, or so large that a score's error exceeds its meaning.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Bound {
     /// For the outputs before their last rounding (batch, `num_q_heads`, `seqlen_q`, `head_dim`).
     pub o: Vec<f64>,
     /// For the log-sum-exp before its last rounding (batch, `num_q_heads`, `seqlen_q`).
     pub lse: Vec<f64>,
+    /// As `o`, if roundings of weights are independent of each other; at most `o`. Says *suspicious*, never wrong.
+    /// Empty where nobody worked it out.
+    pub likely: Vec<f64>,
+    /// Standard deviations of the outputs on the same assumption. Empty likewise.
+    pub deviation: Vec<f64>,
+    /// Rows in which nothing is rounded before the division (batch, `num_q_heads`, `seqlen_q`). Empty likewise.
+    pub exact: Vec<bool>,
+    /// Of a known schedule.
+    pub replayed: Option<Replayed>,
+    /// The roundings it rests on.
+    pub arithmetic: Option<Arithmetic>,
 }
 
 impl Bound {
     /// The bound of a method on a problem whose answer is known. 0 for rows that see no key.
     pub fn of(problem: &Problem, answer: &Answer, arithmetic: &Arithmetic) -> Self {
         let shape = problem.shape;
+        let d = shape.head_dim;
         let [q, k, v] = [&problem.q, &problem.k, &problem.v].map(|tensor| tensor.to_f64());
-        let head_len = (shape.seqlen_kv * shape.head_dim).max(1);
+        let head_len = (shape.seqlen_kv * d).max(1);
         let heads: Vec<Head<'_>> = k
             .par_chunks(head_len)
             .zip(v.par_chunks(head_len))
-            .map(|(k, v)| Head::new(k, v, shape.head_dim, arithmetic))
+            .map(|(k, v)| Head::new(k, v, d, arithmetic))
             .collect();
-        let mut o = vec![0.0; answer.o.len()];
-        let mut lse = vec![0.0; answer.lse.len()];
-        o.par_chunks_mut(shape.head_dim)
-            .zip(&mut lse)
-            .zip(
-                q.par_chunks(shape.head_dim)
-                    .zip(answer.o.par_chunks(shape.head_dim)),
-            )
-            .enumerate()
-            .with_min_len(8)
-            .for_each_init(Row::default, |row, (index, ((o, lse), (q, answer_o)))| {
-                let q_head = index / shape.seqlen_q % shape.num_q_heads;
-                let batch = index / shape.seqlen_q / shape.num_q_heads;
-                // Without keys there are no heads in the list, and nothing to bound.
-                let Some(head) = heads.get(batch * shape.num_kv_heads + shape.kv_head(q_head))
-                else {
-                    return;
-                };
-                row.see(problem, q_head, index % shape.seqlen_q);
-                *lse = row.bound(
+        if heads.is_empty() || d == 0 {
+            // Without keys there is nothing to bound.
+            return Self {
+                o: vec![0.0; answer.o.len()],
+                lse: vec![0.0; answer.lse.len()],
+                arithmetic: Some(*arithmetic),
+                ..Self::default()
+            };
+        }
+        let tiles = shape.seqlen_q.div_ceil(ROWS);
+        let tiles: Vec<TileBounds> = (0..shape.batch * shape.num_q_heads * tiles)
+            .into_par_iter()
+            .map_init(Tile::default, |tile, index| {
+                let (head, first) = (index / tiles, index % tiles * ROWS);
+                let (batch, q_head) = (head / shape.num_q_heads, head % shape.num_q_heads);
+                let queries = first..(first + ROWS).min(shape.seqlen_q);
+                let rows =
+                    head * shape.seqlen_q + queries.start..head * shape.seqlen_q + queries.end;
+                let elements = rows.start * d..rows.end * d;
+                tile.bounds(&Place {
+                    problem,
                     arithmetic,
-                    head,
-                    q,
-                    f64::from(problem.scale),
-                    (answer_o, answer.lse[index]),
-                    o,
-                );
-            });
-        Self { o, lse }
+                    head: &heads[batch * shape.num_kv_heads + shape.kv_head(q_head)],
+                    q_head,
+                    queries,
+                    q: &q[elements.clone()],
+                    o: &answer.o[elements],
+                    lse: &answer.lse[rows],
+                })
+            })
+            .collect();
+        let mut bound = Self {
+            replayed: arithmetic.replays().then(Replayed::default),
+            arithmetic: Some(*arithmetic),
+            ..Self::default()
+        };
+        for tile in tiles {
+            bound.o.extend(tile.o);
+            bound.lse.extend(tile.lse);
+            bound.likely.extend(tile.likely);
+            bound.deviation.extend(tile.deviation);
+            bound.exact.extend(tile.exact);
+            if let (Some(all), Some(one)) = (&mut bound.replayed, tile.replayed) {
+                all.centre.extend(one.centre);
+                all.bound.extend(one.bound);
+            }
+        }
+        bound
     }
 }

@@ -4,14 +4,13 @@
 use super::{Arithmetic, Bound, Generation, Sums};
 use crate::case::Case;
 use crate::case::values::Stream;
-use crate::convert::{f64_to_bf16, f64_to_f16, f64_to_f32};
 use crate::kernel::method::{
     Exponential, Logarithm, LseBase, Method, Reciprocal, Rounding, ScoreScaling,
 };
-use flashproof_reference::exp::{exp, ln};
-use flashproof_reference::{Answer, DType, Layout, Problem, Shape, Tensor, attention};
-
-const TILE: usize = 64;
+use crate::simulation::{Design, Noise, Simulated, run};
+use crate::vm::Target;
+use flashproof_reference::exp::exp;
+use flashproof_reference::{DType, Layout, Problem, Shape, Tensor, attention};
 
 /// What a simulated kernel is free to do.
 #[derive(Clone, Copy, Debug)]
@@ -20,14 +19,6 @@ struct Freedom {
     score: ScoreScaling,
     /// Which errors the approximate functions make.
     noise: Noise,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Noise {
-    /// Any sign.
-    Random(Stream),
-    /// Weights of even keys too large, of odd keys too small.
-    ByKey,
 }
 
 fn method(dtype: DType, score: ScoreScaling) -> Method {
@@ -44,197 +35,30 @@ fn method(dtype: DType, score: ScoreScaling) -> Method {
     }
 }
 
-/// Cuts toward zero to a multiple of `2^exponent`.
-fn cut(x: f64, exponent: i32) -> f64 {
-    let unit = 2.0_f64.powi(exponent);
-    (x / unit).trunc() * unit
-}
-
-/// `floor(log2 |x|)`, at least `least`.
-fn exponent(x: f64, least: i32) -> i32 {
-    let field = i32::try_from(x.to_bits() >> 52 & 0x7ff).unwrap();
-    (field - 1023).max(least)
-}
-
-/// One accumulator over all blocks.
-fn tensor_core(arithmetic: &Arithmetic, a: &[f64], b: &[f64], mut c: f64) -> f64 {
-    let Sums::TensorCore {
-        terms,
-        fraction_bits,
-        exponent_min,
-    } = arithmetic.sums
-    else {
-        panic!("tensor cores")
+/// What the simulated kernel computes with the freedom it has.
+fn simulate(problem: &Problem, p_dtype: DType, freedom: Freedom) -> Simulated {
+    let method = Method {
+        p_dtype,
+        ..method(problem.dtype(), freedom.score)
     };
-    for (a, b) in a.chunks(terms).zip(b.chunks(terms)) {
-        let products = a.iter().zip(b).filter(|&(&a, &b)| a != 0.0 && b != 0.0);
-        let mut largest = if c == 0.0 {
-            i32::MIN
-        } else {
-            exponent(c, -126)
-        };
-        for (&a, &b) in products.clone() {
-            largest = largest.max(exponent(a, exponent_min) + exponent(b, exponent_min));
-        }
-        if largest == i32::MIN {
-            continue;
-        }
-        let sum: f64 = products
-            .map(|(a, b)| cut(a * b, largest - fraction_bits))
-            .sum::<f64>()
-            + cut(c, largest - fraction_bits);
-        c = if sum == 0.0 {
-            0.0
-        } else {
-            cut(sum, exponent(sum, -126) - 23)
-        };
-    }
-    c
-}
-
-fn rn(x: f64) -> f64 {
-    f64::from(f64_to_f32(x))
-}
-
-fn round(x: f64, dtype: DType) -> f64 {
-    match dtype {
-        DType::F16 => f64_to_f16(x).to_f64(),
-        DType::Bf16 => f64_to_bf16(x).to_f64(),
-        DType::F32 => rn(x),
-    }
-}
-
-/// 2^x, off by up to two units of its last place from the correctly rounded result.
-fn ex2(x: f64, noise: Noise, counter: usize) -> f64 {
-    if x == 0.0 {
-        return 1.0;
-    }
-    let right = exp(x * std::f64::consts::LN_2);
-    if right < 2.0_f64.powi(-126) {
-        return 0.0;
-    }
-    let steps = match noise {
-        Noise::Random(stream) => (stream.normal(u64::try_from(counter).unwrap()) * 2.0)
-            .round()
-            .clamp(-2.0, 2.0),
-        Noise::ByKey if counter.is_multiple_of(2) => 2.0,
-        Noise::ByKey => -2.0,
+    let target = match freedom.generation {
+        Generation::Ampere | Generation::Any => Target::Sm80,
+        Generation::Hopper => Target::Sm90,
     };
-    rn(right) + steps * 2.0_f64.powi(exponent(right, -126) - 23)
-}
-
-/// Outputs before their last rounding to 16 bits, and log-sum-exps.
-fn simulate(problem: &Problem, arithmetic: &Arithmetic, freedom: Freedom) -> Answer {
-    let shape = problem.shape;
-    let (d, dtype) = (shape.head_dim, problem.dtype());
-    let [q, k, v] = [&problem.q, &problem.k, &problem.v].map(|tensor| tensor.to_f64());
-    let scale = f64::from(problem.scale);
-    let scale_log2 = rn(scale * std::f64::consts::LOG2_E);
-    let mut answer = Answer {
-        o: Vec::new(),
-        lse: Vec::new(),
-        stats: flashproof_reference::Stats::default(),
-    };
-    for row in 0..shape.row_count().unwrap() {
-        let q = &q[row * d..(row + 1) * d];
-        let q_head = row / shape.seqlen_q % shape.num_q_heads;
-        let kv = (row / shape.seqlen_q / shape.num_q_heads * shape.num_kv_heads
-            + shape.kv_head(q_head))
-            * shape.seqlen_kv;
-        let (mut o, mut max, mut sum) = (vec![0.0; d], f64::NEG_INFINITY, [0.0; 4]);
-        for tile in (0..shape.seqlen_kv).step_by(TILE) {
-            let keys: Vec<usize> = (tile..(tile + TILE).min(shape.seqlen_kv)).collect();
-            let score: Vec<f64> = keys
-                .iter()
-                .map(|&key| {
-                    let visible = problem.layout.is_visible(q_head, row % shape.seqlen_q, key);
-                    let k = &k[(kv + key) * d..(kv + key + 1) * d];
-                    if visible {
-                        tensor_core(arithmetic, q, k, 0.0)
-                    } else {
-                        f64::NEG_INFINITY
-                    }
-                })
-                .collect();
-            let before = max;
-            max = score.iter().copied().fold(max, f64::max);
-            if max == f64::NEG_INFINITY {
-                continue;
-            }
-            let weight = |score: f64, counter: usize| {
-                let argument = match freedom.score {
-                    ScoreScaling::SubtractThenScale => rn(rn(score - max) * scale_log2),
-                    ScoreScaling::Fused => rn(score * scale_log2 - rn(max * scale_log2)),
-                };
-                if score == f64::NEG_INFINITY {
-                    0.0
-                } else {
-                    ex2(argument, freedom.noise, counter)
-                }
-            };
-            let rescale = if before == f64::NEG_INFINITY {
-                0.0
-            } else if before >= max {
-                1.0
-            } else {
-                weight(before, row * 7919 + tile)
-            };
-            o.iter_mut().for_each(|o| *o = rn(*o * rescale));
-            sum.iter_mut().for_each(|sum| *sum = rn(*sum * rescale));
-            let weights: Vec<f64> = score
-                .iter()
-                .zip(&keys)
-                .map(|(&score, &key)| weight(score, key))
-                .collect();
-            for (&weight, &key) in weights.iter().zip(&keys) {
-                sum[key / 2 % 4] = rn(sum[key / 2 % 4] + weight);
-            }
-            let weights: Vec<f64> = weights
-                .iter()
-                .map(|&w| {
-                    if arithmetic.weight > 0.0 {
-                        round(w, dtype)
-                    } else {
-                        w
-                    }
-                })
-                .collect();
-            for (c, o) in o.iter_mut().enumerate() {
-                let v: Vec<f64> = keys.iter().map(|&key| v[(kv + key) * d + c]).collect();
-                *o = tensor_core(arithmetic, &weights, &v, *o);
-            }
-        }
-        let sum = rn(rn(sum[0] + sum[1]) + rn(sum[2] + sum[3]));
-        let empty = max == f64::NEG_INFINITY;
-        let inverse = if empty {
-            0.0
-        } else {
-            rn(1.0 / sum) * (1.0 + 2.0_f64.powi(-23))
-        };
-        answer.o.extend(o.iter().map(|&o| rn(o * inverse)));
-        answer.lse.push(if empty {
-            max
-        } else {
-            let log2 = ln(sum).unwrap() / std::f64::consts::LN_2;
-            let log2 = log2 + 2.0_f64.powi(-22) * log2.abs().max(1.0);
-            rn(rn(max * scale) + rn(rn(log2) * rn(std::f64::consts::LN_2)))
-        });
-    }
-    answer
+    run(problem, &Design::new(method, target, freedom.noise))
 }
 
 /// Observed distances over their bounds: of outputs, and of log-sum-exps.
 fn ratios(problem: &Problem, arithmetic: &Arithmetic, freedom: Freedom) -> [Vec<f64>; 2] {
     let answer = attention(problem).unwrap();
     let bound = Bound::of(problem, &answer, arithmetic);
-    let honest = Arithmetic::of(
-        &method(problem.dtype(), freedom.score),
-        LseBase::E,
-        freedom.generation,
-    );
-    let simulated = simulate(problem, &honest, freedom);
-    let over = |found: &[f64], expected: &[f64], bounds: &[f64]| {
-        let rows = found.iter().zip(expected).zip(bounds);
+    let simulated = simulate(problem, problem.dtype(), freedom);
+    let over = |found: &[f32], expected: &[f64], bounds: &[f64]| {
+        let rows = found
+            .iter()
+            .map(|&x| f64::from(x))
+            .zip(expected)
+            .zip(bounds);
         rows.filter(|((_, expected), _)| expected.is_finite())
             .map(|((found, expected), bound)| {
                 assert!(bound.is_finite());
@@ -274,7 +98,7 @@ fn measure(line: &str, freedom: Freedom) -> [(f64, f64); 2] {
 const HOPPER: Freedom = Freedom {
     generation: Generation::Hopper,
     score: ScoreScaling::SubtractThenScale,
-    noise: Noise::ByKey,
+    noise: Noise::Largest,
 };
 
 #[test]
@@ -307,7 +131,7 @@ fn no_simulated_kernel_exceeds_its_bound() {
             Generation::Hopper
         };
         let noise = if seed % 5 == 0 {
-            Noise::ByKey
+            Noise::Largest
         } else {
             Noise::Random(stream)
         };
@@ -437,7 +261,12 @@ fn problem(q: &[f32], k: &[f32], v: &[f32], seqlen_q: usize, scale: f32) -> Prob
 
 /// The bound holds, and fails once `cripple` has taken something out of it.
 #[track_caller]
-fn needs(problem: &Problem, real: impl Fn(&mut Arithmetic), cripple: impl Fn(&mut Arithmetic)) {
+fn needs(
+    problem: &Problem,
+    p_dtype: DType,
+    real: impl Fn(&mut Arithmetic),
+    cripple: impl Fn(&mut Arithmetic),
+) {
     let mut arithmetic = Arithmetic::of(
         &method(problem.dtype(), HOPPER.score),
         LseBase::E,
@@ -445,13 +274,13 @@ fn needs(problem: &Problem, real: impl Fn(&mut Arithmetic), cripple: impl Fn(&mu
     );
     real(&mut arithmetic);
     let answer = attention(problem).unwrap();
-    let simulated = simulate(problem, &arithmetic, HOPPER);
+    let simulated = simulate(problem, p_dtype, HOPPER);
     let worst = |arithmetic: &Arithmetic| {
         let bound = Bound::of(problem, &answer, arithmetic);
         let o = simulated.o.iter().zip(&answer.o).zip(&bound.o);
         let lse = simulated.lse.iter().zip(&answer.lse).zip(&bound.lse);
         o.chain(lse)
-            .map(|((found, expected), bound)| (found - expected).abs() / bound)
+            .map(|((&found, expected), bound)| (f64::from(found) - expected).abs() / bound)
             .fold(0.0, f64::max)
     };
     let whole = worst(&arithmetic);
@@ -470,7 +299,7 @@ fn every_term_that_can_be_told_apart_is_needed() {
         .unwrap()
         .problem()
         .unwrap();
-    needs(&gaussian, as_it_is, |a| a.weight = 0.0);
+    needs(&gaussian, DType::F16, as_it_is, |a| a.weight = 0.0);
 
     // 2048 weights of 1.5 * 2^-24, which f16 rounds to 2^-23, beside one of 1 whose v is 0.
     let mut k = vec![0.0; 16 * 2049];
@@ -483,7 +312,7 @@ fn every_term_that_can_be_told_apart_is_needed() {
         .collect();
     let mut q = vec![0.0; 16];
     q[0] = 1.0;
-    needs(&problem(&q, &k, &v, 1, 1.0), as_it_is, |a| {
+    needs(&problem(&q, &k, &v, 1, 1.0), DType::F16, as_it_is, |a| {
         a.weight_tiny = 0.0
     });
 
@@ -493,7 +322,7 @@ fn every_term_that_can_be_told_apart_is_needed() {
     let mut k = vec![f32::from(half::f16::from_f32(0.000_06)); 16];
     (k[0], k[1]) = (1.0, 1.0);
     let v = vec![1.0; 16];
-    needs(&problem(&q, &k, &v, 1, 1.0), as_it_is, |a| {
+    needs(&problem(&q, &k, &v, 1, 1.0), DType::F16, as_it_is, |a| {
         a.sums = Sums::TensorCore {
             terms: 16,
             fraction_bits: 50,
@@ -507,7 +336,7 @@ fn every_term_that_can_be_told_apart_is_needed() {
     q[1] = -smallest;
     let mut k = vec![0.875; 16];
     (k[0], k[1]) = (32768.0, 32768.0);
-    needs(&problem(&q, &k, &v, 1, 1024.0), as_it_is, |a| {
+    needs(&problem(&q, &k, &v, 1, 1024.0), DType::F16, as_it_is, |a| {
         a.sums = Sums::TensorCore {
             terms: 16,
             fraction_bits: 25,
@@ -541,6 +370,7 @@ fn every_term_that_can_be_told_apart_is_needed() {
     };
     needs(
         &problem(&q, &k, &v, 1, std::f32::consts::LN_2),
+        DType::F32,
         exact_but_for_ex2,
         |a| a.exponential = 0.0,
     );

@@ -24,7 +24,7 @@ pub struct Reaches {
 }
 
 /// Reads `L,R`.
-fn reaches(text: &str) -> Result<Reaches, String> {
+pub(super) fn reaches(text: &str) -> Result<Reaches, String> {
     let reach = |side: &str| match side {
         "-" | "none" | "inf" => Ok(None),
         count => count.parse().map(Some).map_err(|_| {

@@ -9,6 +9,7 @@ mod fetch;
 mod inputs;
 mod judge;
 mod kernels;
+mod layout;
 mod machine;
 mod model;
 mod modules;
@@ -147,6 +148,7 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> Result<Status, Failure> {
         Command::Eval(arguments) => eval::run(arguments, out),
         Command::Explain(arguments) => explain::run(arguments, out),
         Command::Score(arguments) => score::run(arguments, out),
+        Command::Layout(arguments) => layout::run(arguments, out),
         Command::Bench(arguments) => bench::run(arguments, out),
         Command::Report(arguments) => report::run(arguments, out),
     }

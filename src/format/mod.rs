@@ -1,5 +1,6 @@
 //! File formats of numbers: bytes in, values out.
 
+pub mod mask;
 pub mod npy;
 pub mod safetensors;
 

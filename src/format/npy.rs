@@ -4,6 +4,10 @@
 //! endian), the header, the elements. The header is a Python dictionary of three keys: `descr`, `fortran_order`,
 //! `shape`. (NumPy, NEP 1 and `numpy.lib.format`.)
 
+mod integers;
+
+pub use integers::{Integers, read_integers, write_bools, write_i32};
+
 use half::f16;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
@@ -135,12 +139,16 @@ fn length(bytes: usize) -> u64 {
     u64::try_from(bytes).expect("addresses have at most 64 bits")
 }
 
-impl Header {
-    /// Reads the header from the first bytes of a file: all of it, or at least [`PREFIX_BYTES`].
-    ///
-    /// # Errors
-    /// [`NpyError`], each with what was found and what is allowed.
-    pub fn parse(prefix: &[u8]) -> Result<Self, NpyError> {
+/// The header before anybody asks which elements it means.
+struct Preamble {
+    descr: String,
+    fortran_order: bool,
+    shape: Vec<usize>,
+    data_offset: usize,
+}
+
+impl Preamble {
+    fn parse(prefix: &[u8]) -> Result<Self, NpyError> {
         let Some(rest) = prefix.strip_prefix(MAGIC) else {
             let found = &prefix[..prefix.len().min(MAGIC.len())];
             return Err(if MAGIC.starts_with(found) {
@@ -170,6 +178,27 @@ impl Header {
         let (descr, fortran_order, shape) = Cursor { text, at: 0 }
             .dictionary()
             .map_err(|error| error.after(begin))?;
+        Ok(Self {
+            descr,
+            fortran_order,
+            shape,
+            data_offset,
+        })
+    }
+}
+
+impl Header {
+    /// Reads the header from the first bytes of a file: all of it, or at least [`PREFIX_BYTES`].
+    ///
+    /// # Errors
+    /// [`NpyError`], each with what was found and what is allowed.
+    pub fn parse(prefix: &[u8]) -> Result<Self, NpyError> {
+        let Preamble {
+            descr,
+            fortran_order,
+            shape,
+            data_offset,
+        } = Preamble::parse(prefix)?;
         let (big_endian, element) = match descr.as_str() {
             "<f2" => (false, Element::F16),
             "<f4" => (false, Element::F32),
@@ -286,7 +315,7 @@ fn words<const N: usize>(
 }
 
 /// Elements whose first axis is contiguous, with the last axis contiguous instead.
-fn to_c_order(values: &[f64], shape: &[usize]) -> Vec<f64> {
+fn to_c_order<T: Copy>(values: &[T], shape: &[usize]) -> Vec<T> {
     let mut strides = Vec::with_capacity(shape.len());
     let mut stride = 1;
     for extent in shape {
@@ -322,21 +351,33 @@ pub fn write(shape: &[usize], values: &[f64]) -> Vec<u8> {
         values.len(),
         "shape {shape:?}"
     );
+    let mut bytes = preamble("<f8", shape, 8 * values.len());
+    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    bytes
+}
+
+/// What stands before the elements in version 1.0, C order.
+fn preamble(descr: &str, shape: &[usize], data_bytes: usize) -> Vec<u8> {
     let extents: String = shape.iter().map(|extent| format!("{extent}, ")).collect();
     let mut header =
-        format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({extents}), }}").into_bytes();
+        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({extents}), }}")
+            .into_bytes();
     // Elements begin at a multiple of 64 bytes, as NumPy's do; a line feed ends the header.
     let end = (10 + header.len() + 1).next_multiple_of(64);
     header.resize(end - 11, b' ');
     header.push(b'\n');
     let header_len = u16::try_from(header.len()).expect("a few axes of 20 digits");
-    let mut bytes = Vec::with_capacity(end + 8 * values.len());
+    let mut bytes = Vec::with_capacity(end + data_bytes);
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&[1, 0]);
     bytes.extend_from_slice(&header_len.to_le_bytes());
     bytes.extend_from_slice(&header);
-    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
     bytes
+}
+
+/// What stands before a byte string of no axes, as scipy tags a matrix with its format.
+pub(in crate::format) fn preamble_of_bytes(count: usize) -> Vec<u8> {
+    preamble(&format!("|S{count}"), &[], count)
 }
 
 /// A place in the header's text.

@@ -3,14 +3,16 @@
 use super::binding::{Arg, Binding, Buffer, Content};
 use super::expression::{EvaluationError, Expression};
 use super::extents::Extents;
-use super::manifest::{BufferName, FloatName, Manifest, ParamValue, TensorOrder};
+use super::manifest::{BufferName, FloatName, IntegerType, Manifest, ParamValue, TensorOrder};
 use super::support::{self, Unsupported};
 use super::tiles::{self, TileList};
-use crate::convert::f64_to_f32;
+use crate::convert::{f64_to_f32, low_u32};
 use flashproof_reference::{Problem, ProblemError, Tensor};
 
 /// Largest dynamic shared memory of a CTA: `sm_90`'s, the most of the targets this tool knows.
 pub const SHARED_BYTES_MAX: i64 = 227 * 1024;
+/// Largest scratch buffer: what a test machine has to spare for one.
+pub const SCRATCH_BYTES_MAX: i64 = 1 << 30;
 
 /// Why a problem does not become a launch.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -50,24 +52,47 @@ pub(super) fn bind(manifest: &Manifest, problem: &Problem) -> Result<Binding, Bi
     let extents = extents(manifest, problem, &list)?;
     let mut buffers = Vec::new();
     let mut args = Vec::new();
-    for (i, param) in manifest.params.iter().enumerate() {
-        let key = || format!("param[{i}].value");
+    for param in &manifest.params {
+        let key = || format!("{}.value", param.key);
         let arg = match &param.value {
             ParamValue::Pointer(name) => {
                 buffers.push(buffer(*name, manifest, problem, &list)?);
                 Arg::Pointer(buffers.len() - 1)
             }
-            ParamValue::U32(expression) => {
-                let limit = i64::from(u32::MAX);
-                let value = evaluate(&key(), expression, &extents, 0, limit)?;
-                Arg::U32(u32::try_from(value).expect("checked against the limit"))
+            ParamValue::Null => Arg::U64(0),
+            ParamValue::Scratch { bytes, zeroed } => {
+                let key = format!("{}.bytes", param.key);
+                let bytes = evaluate(&key, bytes, &extents, 0, SCRATCH_BYTES_MAX)?;
+                let bytes = usize::try_from(bytes).expect("checked against the limit");
+                buffers.push(Buffer {
+                    name: param.name.clone().unwrap_or_else(|| "scratch".to_owned()),
+                    content: if *zeroed {
+                        Content::Bytes(vec![0; bytes])
+                    } else {
+                        Content::Uninitialised(bytes)
+                    },
+                    writable: true,
+                });
+                Arg::Pointer(buffers.len() - 1)
             }
-            ParamValue::U64(expression) => {
-                let value = evaluate(&key(), expression, &extents, 0, i64::MAX)?;
-                Arg::U64(u64::try_from(value).expect("checked against the limit"))
+            ParamValue::Integer(ty, expression) => {
+                let [least, greatest] = ty.range();
+                let value = evaluate(&key(), expression, &extents, least, greatest)?;
+                let low = low_u32(value.cast_unsigned());
+                match ty {
+                    IntegerType::U8 => Arg::U8(u8::try_from(low).expect("in its range")),
+                    IntegerType::U16 => Arg::U16(u16::try_from(low).expect("in its range")),
+                    IntegerType::U32 | IntegerType::I32 => Arg::U32(low),
+                    IntegerType::U64 | IntegerType::I64 => Arg::U64(value.cast_unsigned()),
+                }
             }
             ParamValue::F32(FloatName::Scale) => Arg::F32(problem.scale),
             ParamValue::F32(FloatName::ScaleLog2) => Arg::F32(scale_log2(problem.scale)),
+            ParamValue::F32(FloatName::Constant(x)) => Arg::F32(*x),
+            ParamValue::TensorMap(map) => {
+                let tensor = map.tensor.text();
+                return Err(Unsupported::TensorMap { tensor }.into());
+            }
         };
         args.push((param.offset, arg));
     }
@@ -218,6 +243,8 @@ fn buffer(
         BufferName::Lse => Content::Uninitialised(rows * 4),
         BufferName::RowPtr => indices(&list.row_ptr),
         BufferName::ColIdx => indices(&list.col_idx),
+        BufferName::CuSeqlensQ => starts(shape.batch, shape.seqlen_q),
+        BufferName::CuSeqlensKv => starts(shape.batch, shape.seqlen_kv),
         BufferName::TileMask => Content::Bytes(
             list.tile_mask
                 .iter()
@@ -230,6 +257,12 @@ fn buffer(
         content,
         writable: name.is_output(),
     })
+}
+
+/// First token of each sequence, all equally long, and the end of the last.
+fn starts(batch: usize, seqlen: usize) -> Content {
+    let starts: Vec<usize> = (0..=batch).map(|i| i * seqlen).collect();
+    indices(&starts)
 }
 
 fn indices(list: &[usize]) -> Content {
@@ -251,7 +284,7 @@ fn in_order(tensor: &Tensor, extents: [usize; 4], order: TensorOrder) -> Vec<u8>
     let [batch, heads, seqlen, head_dim] = extents;
     match order {
         TensorOrder::Bhsd => bytes,
-        TensorOrder::Bshd => {
+        TensorOrder::Bshd | TensorOrder::Varlen => {
             let row_bytes = head_dim * tensor.dtype().size_bytes();
             swap_rows(&bytes, [batch, heads, seqlen], row_bytes)
         }

@@ -31,6 +31,10 @@ pub struct Buffer {
 pub enum Arg {
     /// Address of `buffers[index]`, 8 bytes.
     Pointer(usize),
+    /// 8-bit integer.
+    U8(u8),
+    /// 16-bit integer.
+    U16(u16),
     /// 32-bit integer (its bits).
     U32(u32),
     /// 64-bit integer (its bits).
@@ -62,6 +66,8 @@ impl Arg {
         match self {
             Arg::Pointer(_) | Arg::U64(_) => 8,
             Arg::U32(_) | Arg::F32(_) => 4,
+            Arg::U16(_) => 2,
+            Arg::U8(_) => 1,
         }
     }
 }
@@ -86,6 +92,8 @@ impl Binding {
             match *arg {
                 Arg::Pointer(index) => put(&address(index).to_le_bytes()),
                 Arg::U64(bits) => put(&bits.to_le_bytes()),
+                Arg::U8(bits) => put(&bits.to_le_bytes()),
+                Arg::U16(bits) => put(&bits.to_le_bytes()),
                 Arg::U32(bits) => put(&bits.to_le_bytes()),
                 Arg::F32(x) => put(&x.to_le_bytes()),
             }
@@ -108,6 +116,8 @@ impl Binding {
             bytes: arg.bytes(),
             value: match *arg {
                 Arg::Pointer(index) => promised_buffer(&self.buffers[index]),
+                Arg::U8(bits) => PromisedValue::Bits(u64::from(bits)),
+                Arg::U16(bits) => PromisedValue::Bits(u64::from(bits)),
                 Arg::U32(bits) => PromisedValue::Bits(u64::from(bits)),
                 Arg::U64(bits) => PromisedValue::Bits(bits),
                 Arg::F32(x) => PromisedValue::Bits(u64::from(x.to_bits())),

@@ -17,16 +17,28 @@ pub enum Mismatch {
         found: Vec<String>,
     },
     /// A value lies across, between or after the parameters of the PTX.
-    #[error("param[{index}] covers bytes {} to {} of the parameters of `{entry}`, but {limit}", range[0], range[1])]
+    #[error("{key} covers bytes {} to {} of the parameters of `{entry}`, but {limit}", range[0], range[1])]
     Param {
         /// Which entry.
         entry: String,
-        /// Position in the manifest.
-        index: usize,
+        /// Where the manifest states it: `param[3]`.
+        key: String,
         /// First byte, and the byte after the last.
         range: [u64; 2],
         /// What the PTX has there.
         limit: String,
+    },
+    /// A parameter of the PTX of which the manifest says nothing.
+    #[error(
+        "`{name}`, bytes {} to {} of the parameters of `{entry}`, has no value in the manifest", range[0], range[1]
+    )]
+    Unbound {
+        /// Which entry.
+        entry: String,
+        /// Which parameter.
+        name: String,
+        /// First byte, and the byte after the last.
+        range: [u64; 2],
     },
     /// Bytes that the PTX declares and the manifest leaves out.
     #[error(
@@ -88,11 +100,11 @@ fn check_entry(params: &[Param], function: &Function) -> Result<(), Mismatch> {
             scalar: (param.extent == Extent::Scalar).then_some(param.ty),
         });
     }
-    for (index, param) in params.iter().enumerate() {
+    for param in params {
         let range = [u64::from(param.offset), u64::from(param.end())];
         let mismatch = |limit: String| Mismatch::Param {
             entry: function.name.clone(),
-            index,
+            key: param.key.clone(),
             range,
             limit,
         };
@@ -117,6 +129,18 @@ fn check_entry(params: &[Param], function: &Function) -> Result<(), Mismatch> {
             Some(_) | None => {}
         }
     }
+    for found in &declared {
+        let bound = params
+            .iter()
+            .any(|p| u64::from(p.offset) < found.end && found.first < u64::from(p.end()));
+        if !bound && found.end > found.first {
+            return Err(Mismatch::Unbound {
+                entry: function.name.clone(),
+                name: found.name.clone(),
+                range: [found.first, found.end],
+            });
+        }
+    }
     let covered = params.last().map_or(0, |param| u64::from(param.end()));
     let padded = covered.next_multiple_of(align);
     if padded < end {
@@ -134,9 +158,11 @@ fn check_entry(params: &[Param], function: &Function) -> Result<(), Mismatch> {
 fn may_hold(ty: ScalarType, value: &ParamValue) -> bool {
     match value {
         ParamValue::F32(_) => matches!(ty, ScalarType::F32 | ScalarType::B32),
-        ParamValue::Pointer(_) | ParamValue::U32(_) | ParamValue::U64(_) => {
-            !matches!(ty, ScalarType::F32 | ScalarType::F64)
-        }
+        ParamValue::Pointer(_)
+        | ParamValue::Null
+        | ParamValue::Scratch { .. }
+        | ParamValue::Integer(..)
+        | ParamValue::TensorMap(_) => !matches!(ty, ScalarType::F32 | ScalarType::F64),
     }
 }
 

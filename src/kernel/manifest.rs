@@ -2,13 +2,13 @@
 //! method an error bound may rest on. For this project's kernels and for anybody's.
 
 use super::expression::{Expression, ExpressionError};
-use super::extents::nearest;
 use super::method::dtypes;
 pub use super::method::{
-    EmptyRow, Exponential, Logarithm, LseBase, MaskRule, Method, Reciprocal, Rounding,
-    ScoreScaling, TensorOrder,
+    EmptyRow, Exponential, Logarithm, LseBase, LseOrder, MaskRule, Method, Reciprocal, Rounding,
+    ScoreScaling, TensorOrder, TileOrder,
 };
-pub use super::param::{BufferName, FloatName, Param, ParamValue};
+pub use super::param::{BufferName, FloatName, IntegerType, Param, ParamValue, Swizzle, TensorMap};
+use super::param::{RawParam, params};
 use super::tiles::{GRANULE, TileShape};
 use flashproof_reference::DType;
 use serde::Deserialize;
@@ -36,10 +36,16 @@ pub struct Manifest {
     pub tensor_order: TensorOrder,
     /// Base of the logarithm in `lse`.
     pub lse_base: LseBase,
+    /// Order of the axes of `lse`.
+    pub lse_order: LseOrder,
     /// What a row that sees no key holds.
     pub empty_row: EmptyRow,
+    /// In which order a CTA takes its tiles of keys, where the manifest states it.
+    pub tile_order: Option<TileOrder>,
     /// Rules of visibility that the kernel supports.
     pub mask: Vec<MaskRule>,
+    /// Rules that it applies whatever it is told; each is in `mask` too.
+    pub mask_always: Vec<MaskRule>,
     /// Facts about how it computes.
     pub method: Method,
     /// What it asks of a problem.
@@ -57,14 +63,50 @@ pub struct Requires {
     pub dtype: Vec<DType>,
     /// Values of `head_dim`.
     pub head_dim: Vec<u32>,
-    /// `block_q` and `block_kv` are multiples of this, where blocks are absent at all.
+    /// `block_q` and `block_kv` are multiples of this, where blocks are absent at all; 16 if not given.
+    #[serde(default = "granule")]
     pub block_multiple: u32,
-    /// Largest `seqlen_q + seqlen_kv`.
+    /// Largest `seqlen_q + seqlen_kv`; 2^20 if not given.
+    #[serde(default = "seqlen_sum_max")]
     pub seqlen_sum_max: u64,
-    /// Least scale.
+    /// Least scale; 1e-30 if not given.
+    #[serde(default = "scale_min")]
     pub scale_min: f64,
-    /// Largest scale.
+    /// Largest scale; 1e20 if not given.
+    #[serde(default = "scale_max")]
     pub scale_max: f64,
+    /// `seqlen_q` is a multiple of this; 1 if not given.
+    #[serde(default = "one")]
+    pub seqlen_q_multiple: u32,
+    /// `seqlen_kv` is a multiple of this; 1 if not given.
+    #[serde(default = "one")]
+    pub seqlen_kv_multiple: u32,
+    /// `seqlen_q` and `seqlen_kv` are one number.
+    #[serde(default)]
+    pub seqlen_equal: bool,
+    /// `num_q_heads` and `num_kv_heads` are one number.
+    #[serde(default)]
+    pub heads_equal: bool,
+}
+
+fn granule() -> u32 {
+    u32::try_from(GRANULE).expect("16 fits")
+}
+
+fn seqlen_sum_max() -> u64 {
+    1 << 20
+}
+
+fn scale_min() -> f64 {
+    1e-30
+}
+
+fn scale_max() -> f64 {
+    1e20
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// What is wrong with a manifest: the key, the value and the limit.
@@ -117,29 +159,16 @@ struct Raw {
     shared_bytes: String,
     tensor_order: TensorOrder,
     lse_base: LseBase,
+    #[serde(default)]
+    lse_order: LseOrder,
     empty_row: EmptyRow,
+    tile_order: Option<TileOrder>,
     mask: Vec<MaskRule>,
+    #[serde(default)]
+    mask_always: Vec<MaskRule>,
     method: Method,
     requires: Requires,
     param: Vec<RawParam>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawParam {
-    offset: u32,
-    #[serde(rename = "type")]
-    kind: RawType,
-    value: String,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum RawType {
-    Pointer,
-    U32,
-    U64,
-    F32,
 }
 
 impl Manifest {
@@ -161,8 +190,11 @@ impl Manifest {
             shared_bytes: expression("shared_bytes".to_owned(), &raw.shared_bytes)?,
             tensor_order: raw.tensor_order,
             lse_base: raw.lse_base,
+            lse_order: raw.lse_order,
             empty_row: raw.empty_row,
+            tile_order: raw.tile_order,
             mask: raw.mask,
+            mask_always: raw.mask_always,
             method: raw.method,
             requires: raw.requires,
             params: params(&raw.param)?,
@@ -174,6 +206,11 @@ impl Manifest {
     /// Whether the kernel supports a rule.
     pub fn supports(&self, rule: MaskRule) -> bool {
         self.mask.contains(&rule)
+    }
+
+    /// Whether the kernel applies a rule whatever it is told.
+    pub fn always(&self, rule: MaskRule) -> bool {
+        self.mask_always.contains(&rule)
     }
 
     /// Bytes of the parameter space that the parameters cover.
@@ -268,19 +305,36 @@ impl Manifest {
                 format!("it is finite and at most requires.scale_max = {high}"),
             ));
         }
+        for (key, multiple) in [
+            ("requires.seqlen_q_multiple", requires.seqlen_q_multiple),
+            ("requires.seqlen_kv_multiple", requires.seqlen_kv_multiple),
+        ] {
+            if !(1..=1024).contains(&multiple) {
+                return Err(value(key, multiple, "a multiple is 1 to 1024"));
+            }
+        }
+        for rule in &self.mask_always {
+            if !self.mask.contains(rule) || *rule != MaskRule::Causal {
+                return Err(value(
+                    "mask_always",
+                    format!("{rule:?}").to_lowercase(),
+                    "it may list \"causal\", and only with \"causal\" in mask",
+                ));
+            }
+        }
         self.check_params()
     }
 
     fn check_params(&self) -> Result<(), ManifestError> {
         let mut end = 0;
-        for (i, param) in self.params.iter().enumerate() {
-            let key = format!("param[{i}].offset");
-            let bytes = param.bytes();
-            if !param.offset.is_multiple_of(bytes) {
+        for param in &self.params {
+            let key = format!("{}.offset", param.key);
+            let (bytes, alignment) = (param.bytes(), param.alignment());
+            if !param.offset.is_multiple_of(alignment) {
                 return Err(value(
                     &key,
                     param.offset,
-                    format!("a value of {bytes} bytes lies at a multiple of {bytes}"),
+                    format!("a value of {bytes} bytes lies at a multiple of {alignment}"),
                 ));
             }
             if param.offset < end {
@@ -312,7 +366,7 @@ impl Manifest {
             let count = self
                 .params
                 .iter()
-                .filter(|p| p.value == ParamValue::Pointer(name))
+                .filter(|p| p.tensor() == Some(name))
                 .count();
             if count != 1 {
                 return Err(value(
@@ -326,36 +380,7 @@ impl Manifest {
     }
 }
 
-fn params(raw: &[RawParam]) -> Result<Vec<Param>, ManifestError> {
-    raw.iter()
-        .enumerate()
-        .map(|(i, raw)| {
-            let key = || format!("param[{i}].value");
-            let value = match raw.kind {
-                RawType::Pointer => BufferName::ALL
-                    .into_iter()
-                    .find(|name| name.text() == raw.value)
-                    .map(ParamValue::Pointer)
-                    .ok_or_else(|| {
-                        unknown(&key(), &raw.value, &BufferName::ALL.map(BufferName::text))
-                    })?,
-                RawType::F32 => match raw.value.as_str() {
-                    "scale" => ParamValue::F32(FloatName::Scale),
-                    "scale_log2" => ParamValue::F32(FloatName::ScaleLog2),
-                    _ => return Err(unknown(&key(), &raw.value, &["scale", "scale_log2"])),
-                },
-                RawType::U32 => ParamValue::U32(expression(key(), &raw.value)?),
-                RawType::U64 => ParamValue::U64(expression(key(), &raw.value)?),
-            };
-            Ok(Param {
-                offset: raw.offset,
-                value,
-            })
-        })
-        .collect()
-}
-
-fn expression(key: String, text: &str) -> Result<Expression, ManifestError> {
+pub(super) fn expression(key: String, text: &str) -> Result<Expression, ManifestError> {
     Expression::parse(text).map_err(|error| ManifestError::Expression { key, error })
 }
 
@@ -364,22 +389,16 @@ fn expressions(key: &str, texts: &[String; 3]) -> Result<[Expression; 3], Manife
     Ok([axis(0)?, axis(1)?, axis(2)?])
 }
 
-fn value(key: &str, value: impl fmt::Display, limit: impl Into<String>) -> ManifestError {
+pub(super) fn value(
+    key: &str,
+    value: impl fmt::Display,
+    limit: impl Into<String>,
+) -> ManifestError {
     ManifestError::Value {
         key: key.to_owned(),
         value: value.to_string(),
         limit: limit.into(),
     }
-}
-
-fn unknown(key: &str, found: &str, known: &[&str]) -> ManifestError {
-    let meant = nearest(found, known.iter().copied())
-        .map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"));
-    value(
-        key,
-        format!("{found:?}"),
-        format!("it is one of {}{meant}", known.join(", ")),
-    )
 }
 
 /// TOML's error as one line: where, and what.
@@ -427,7 +446,7 @@ mod tests {
         );
         assert_eq!(
             error("value = \"lse\"", "value = \"lsd\""),
-            "param[4].value = \"lsd\", but it is one of q, k, v, o, lse, row_ptr, col_idx, tile_mask (did you mean `lse`?)"
+            "param[4].value = \"lsd\", but it is one of q, k, v, o, lse, row_ptr, col_idx, tile_mask, cu_seqlens_q, cu_seqlens_kv, null, scratch (did you mean `lse`?)"
         );
         assert_eq!(
             error("offset = 104", "offset = 102"),
@@ -469,7 +488,7 @@ mod tests {
         assert!(error("\"f16\"\nscore", "\"f8\"\nscore").contains("f8"));
         assert_eq!(
             error("tile_q = 64", "tile_q = -1"),
-            "line 14: invalid value: integer `-1`, expected u32"
+            "line 15: invalid value: integer `-1`, expected u32"
         );
     }
 

@@ -11,6 +11,22 @@ pub enum TensorOrder {
     Bhsd,
     /// (batch, seqlen, heads, `head_dim`).
     Bshd,
+    /// (tokens of all sequences, heads, `head_dim`): sequences one after another, their starts in `cu_seqlens_q` and
+    /// `cu_seqlens_kv`. The sequences of a case are equally long, so this is [`Bshd`](Self::Bshd) in memory.
+    Varlen,
+}
+
+/// Order of the axes of `lse`, the last contiguous.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LseOrder {
+    /// (batch, heads, `seqlen_q`).
+    #[default]
+    Bhs,
+    /// (batch, `seqlen_q`, heads).
+    Bsh,
+    /// (heads, queries of all sequences).
+    Hbs,
 }
 
 /// Base of the logarithm in `lse`.
@@ -76,6 +92,16 @@ pub struct Method {
     pub row_sum_lanes: u32,
 }
 
+/// In which order a CTA takes the tiles of `tile_kv` keys, tile `t` beginning with key `t * tile_kv`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TileOrder {
+    /// The first keys first.
+    Ascending,
+    /// The last keys first.
+    Descending,
+}
+
 /// How a score becomes the argument of a base-2 exponential, with `scale_log2 = RN(scale * log2(e))` in f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -120,6 +146,9 @@ pub enum Reciprocal {
     /// `RN(o / row_sum)`.
     #[serde(rename = "div.rn")]
     DivRn,
+    /// PTX `div.full.f32(o, row_sum)`, 2 ulp.
+    #[serde(rename = "div.full")]
+    DivFull,
 }
 
 /// A rounding.

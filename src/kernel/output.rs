@@ -1,7 +1,7 @@
 //! What a launch left in its output buffers, as tensors in the project's own order.
 
 use super::bind::swap_rows;
-use super::manifest::{LseBase, Manifest, TensorOrder};
+use super::manifest::{LseBase, LseOrder, Manifest, TensorOrder};
 use crate::convert::f64_to_f32;
 use flashproof_reference::{DType, Shape, Tensor};
 use half::{bf16, f16};
@@ -42,7 +42,7 @@ pub(super) fn decode(
     check("o", o, rows * row_bytes)?;
     let o = match manifest.tensor_order {
         TensorOrder::Bhsd => o.to_vec(),
-        TensorOrder::Bshd => swap_rows(
+        TensorOrder::Bshd | TensorOrder::Varlen => swap_rows(
             o,
             [shape.batch, shape.seqlen_q, shape.num_q_heads],
             row_bytes,
@@ -52,12 +52,18 @@ pub(super) fn decode(
         None => Vec::new(),
         Some(bytes) => {
             check("lse", bytes, rows * 4)?;
+            let (batch, heads) = (shape.batch, shape.num_q_heads);
+            let bytes = match manifest.lse_order {
+                LseOrder::Bhs => bytes.to_vec(),
+                LseOrder::Bsh => swap_rows(bytes, [batch, shape.seqlen_q, heads], 4),
+                LseOrder::Hbs => swap_rows(bytes, [1, heads, batch], shape.seqlen_q * 4),
+            };
             let number = |bytes: [u8; 4]| f32::from_le_bytes(bytes);
             let natural = |x: f32| match manifest.lse_base {
                 LseBase::E => x,
                 LseBase::Two => f64_to_f32(f64::from(x) * std::f64::consts::LN_2),
             };
-            chunks(bytes).map(|bytes| natural(number(bytes))).collect()
+            chunks(&bytes).map(|bytes| natural(number(bytes))).collect()
         }
     };
     let o = match dtype {

@@ -40,6 +40,36 @@ pub enum Unsupported {
         /// The rule, with its value.
         rule: String,
     },
+    /// A rule that the kernel applies whatever it is told.
+    #[error("no {rule}: the kernel has that rule always")]
+    Always {
+        /// The rule.
+        rule: &'static str,
+    },
+    /// A length that is no multiple of what the kernel asks.
+    #[error("{name} = {value}: the kernel takes multiples of {multiple}")]
+    Seqlen {
+        /// `seqlen_q` or `seqlen_kv`.
+        name: &'static str,
+        /// The problem's.
+        value: usize,
+        /// The kernel's.
+        multiple: u32,
+    },
+    /// Two numbers that the kernel takes for one.
+    #[error("{names} = {values:?}: the kernel takes one number for both")]
+    Different {
+        /// Which.
+        names: &'static str,
+        /// The problem's.
+        values: [usize; 2],
+    },
+    /// A tensor map, which no backend encodes.
+    #[error("a tensor map of {tensor}: TMA is not supported")]
+    TensorMap {
+        /// Of which tensor.
+        tensor: &'static str,
+    },
     /// A size of sparsity blocks.
     #[error("{name} = {value}: the kernel takes multiples of {multiple}")]
     Block {
@@ -123,6 +153,34 @@ pub(super) fn check(manifest: &Manifest, problem: &Problem) -> Result<(), Unsupp
             return Err(Unsupported::Zero { name });
         }
     }
+    for (name, value, multiple) in [
+        ("seqlen_q", shape.seqlen_q, requires.seqlen_q_multiple),
+        ("seqlen_kv", shape.seqlen_kv, requires.seqlen_kv_multiple),
+    ] {
+        if !value.is_multiple_of(usize::try_from(multiple).expect("32 bits fit")) {
+            return Err(Unsupported::Seqlen {
+                name,
+                value,
+                multiple,
+            });
+        }
+    }
+    for (names, values, equal) in [
+        (
+            "seqlen_q, seqlen_kv",
+            [shape.seqlen_q, shape.seqlen_kv],
+            requires.seqlen_equal,
+        ),
+        (
+            "num_q_heads, num_kv_heads",
+            [shape.num_q_heads, shape.num_kv_heads],
+            requires.heads_equal,
+        ),
+    ] {
+        if equal && values[0] != values[1] {
+            return Err(Unsupported::Different { names, values });
+        }
+    }
     let tokens = shape.seqlen_q.saturating_add(shape.seqlen_kv);
     if u64::try_from(tokens).map_or(true, |tokens| tokens > requires.seqlen_sum_max) {
         return Err(Unsupported::SeqlenSum {
@@ -175,6 +233,9 @@ fn check_rules(manifest: &Manifest, layout: &Layout) -> Result<(), Unsupported> 
         if used && !manifest.supports(rule) {
             return Err(Unsupported::Rule { rule: text });
         }
+    }
+    if manifest.always(MaskRule::Causal) && !layout.causal() {
+        return Err(Unsupported::Always { rule: "causal" });
     }
     if layout.pattern_count() > 0 {
         let multiple = manifest.requires.block_multiple;

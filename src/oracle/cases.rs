@@ -2,6 +2,7 @@
 
 use crate::case::{Blocks, Case};
 use crate::kernel::Kernel;
+use crate::kernel::manifest::Requires;
 use crate::kernel::method::MaskRule;
 use flashproof_reference::random;
 
@@ -49,7 +50,11 @@ fn suit(kernel: &Kernel, mut case: Case) -> Case {
     {
         case.shape.head_dim = head_dim;
     }
+    fit_lengths(requires, &mut case);
     let layout = &mut case.layout;
+    if manifest.always(MaskRule::Causal) {
+        layout.causal = true;
+    }
     if !manifest.supports(MaskRule::Causal) {
         layout.causal = false;
     }
@@ -84,6 +89,34 @@ fn suit(kernel: &Kernel, mut case: Case) -> Case {
         layout.blocks = Blocks::All;
     }
     case
+}
+
+/// Lengths and heads as the manifest asks for them.
+fn fit_lengths(requires: &Requires, case: &mut Case) {
+    let fit = |extent: &mut usize, multiple: u32| {
+        *extent =
+            extent.next_multiple_of(usize::try_from(multiple).expect("at least 32 bits").max(1));
+    };
+    let shape = &mut case.shape;
+    fit(&mut shape.seqlen_q, requires.seqlen_q_multiple);
+    fit(&mut shape.seqlen_kv, requires.seqlen_kv_multiple);
+    if requires.seqlen_equal {
+        // The longer one is a multiple of its own; taken for both it must be of the other too.
+        shape.seqlen_q = shape.seqlen_q.max(shape.seqlen_kv);
+        while !shape
+            .seqlen_q
+            .is_multiple_of(usize::try_from(requires.seqlen_q_multiple).expect("at least 32 bits"))
+            || !shape.seqlen_q.is_multiple_of(
+                usize::try_from(requires.seqlen_kv_multiple).expect("at least 32 bits"),
+            )
+        {
+            shape.seqlen_q += 1;
+        }
+        shape.seqlen_kv = shape.seqlen_q;
+    }
+    if requires.heads_equal {
+        shape.num_kv_heads = shape.num_q_heads;
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub mod accuracy;
 pub mod diagnostic;
 pub mod explain;
 pub mod figure;
+pub mod layout;
 pub mod svg;
 pub mod sweep;
 pub mod table;

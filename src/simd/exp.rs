@@ -11,7 +11,7 @@
 //! which is off by less than `e^-87 < 2^-125`.
 
 use super::vector::Vector;
-use super::{Lanes, Task};
+use super::{LANES, Lanes, Task};
 
 /// Differences from the row maximum below this have weight 0.
 pub const WEIGHT_ZERO_BELOW: f32 = -87.0;
@@ -58,10 +58,26 @@ impl Task for ExpTask<'_> {
     }
 }
 
+/// Replaces every number of a slice by its exponential.
+pub(super) struct ExpsTask<'a>(pub(super) &'a mut [f32]);
+
+impl Task for ExpsTask<'_> {
+    #[inline(always)]
+    fn run<V: Vector, const ROWS: usize, const CHUNKS: usize>(self) {
+        let (groups, rest) = self.0.as_chunks_mut::<LANES>();
+        for group in groups {
+            ExpTask(group).run::<V, ROWS, CHUNKS>();
+        }
+        for x in rest {
+            *x = exp_lane::<V>(*x);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::{LANES, Level};
+    use crate::simd::Level;
     use flashproof_reference::exp::exp as exact;
 
     /// Error of an approximation in ulps of f32 at the exact value.

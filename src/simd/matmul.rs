@@ -1,4 +1,4 @@
-//! Matrix product in f32, by the `gemm` crate behind a safe function.
+//! Matrix product in f32 and f64, by the `gemm` crate behind a safe function.
 //!
 //! The crate picks the widest vector unit of the machine at run time. Every output element is accumulated over the
 //! inner extent in ascending order with fused multiply-adds, so that it does not depend on the other rows or columns of
@@ -8,22 +8,49 @@
     reason = "gemm::gemm takes raw pointers; every extent is checked against its slice here"
 )]
 
+use std::ops::Range;
+
+/// A number that matrices are made of: f32 or f64.
+pub trait Number: Copy + 'static + sealed::Known {
+    /// 0.
+    const ZERO: Self;
+    /// 1.
+    const ONE: Self;
+}
+
+mod sealed {
+    /// What `gemm` knows: nothing else may be a [`super::Number`].
+    pub trait Known {}
+    impl Known for f32 {}
+    impl Known for f64 {}
+}
+
+impl Number for f32 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
+}
+
+impl Number for f64 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
+}
+
 /// A matrix seen in a slice: element (r, c) is `data[r * row_stride + c * column_stride]`.
 #[derive(Clone, Copy, Debug)]
-pub struct View<'a> {
-    data: &'a [f32],
+pub struct View<'a, N = f32> {
+    data: &'a [N],
     rows: usize,
     columns: usize,
     row_stride: usize,
     column_stride: usize,
 }
 
-impl<'a> View<'a> {
+impl<'a, N: Number> View<'a, N> {
     /// A row-major matrix of `rows` x `columns`.
     ///
     /// # Panics
     /// If the slice is shorter than the matrix.
-    pub fn row_major(data: &'a [f32], rows: usize, columns: usize) -> Self {
+    pub fn row_major(data: &'a [N], rows: usize, columns: usize) -> Self {
         let elements = rows
             .checked_mul(columns)
             .expect("extents of a matrix in memory");
@@ -51,13 +78,43 @@ impl<'a> View<'a> {
             column_stride: self.row_stride,
         }
     }
+
+    /// Some of its columns.
+    ///
+    /// # Panics
+    /// If it has fewer.
+    pub fn columns(self, range: Range<usize>) -> Self {
+        assert!(
+            range.start <= range.end && range.end <= self.columns,
+            "columns {range:?} of {}",
+            self.columns
+        );
+        let first = (range.start * self.column_stride).min(self.data.len());
+        Self {
+            data: &self.data[first..],
+            columns: range.len(),
+            ..self
+        }
+    }
 }
 
 /// `out = lhs * rhs`, row-major (`lhs.rows` x `rhs.columns`), on the calling thread.
 ///
 /// # Panics
 /// If the inner extents differ or `out` is not exactly as long as the product.
-pub fn matmul(lhs: View<'_>, rhs: View<'_>, out: &mut [f32]) {
+pub fn matmul<N: Number>(lhs: View<'_, N>, rhs: View<'_, N>, out: &mut [N]) {
+    product(lhs, rhs, out, false);
+}
+
+/// `out += lhs * rhs`, as [`matmul`].
+///
+/// # Panics
+/// As [`matmul`].
+pub fn matmul_add<N: Number>(lhs: View<'_, N>, rhs: View<'_, N>, out: &mut [N]) {
+    product(lhs, rhs, out, true);
+}
+
+fn product<N: Number>(lhs: View<'_, N>, rhs: View<'_, N>, out: &mut [N], add: bool) {
     assert_eq!(lhs.columns, rhs.rows, "inner extents of a matrix product");
     assert_eq!(
         Some(out.len()),
@@ -69,9 +126,9 @@ pub fn matmul(lhs: View<'_>, rhs: View<'_>, out: &mut [f32]) {
     }
     let stride =
         |stride: usize| isize::try_from(stride).expect("a stride is below the length of a slice");
-    // SAFETY: a `View` is only made by `row_major`, which checks that rows * columns elements lie in its slice, and by
-    // `transposed`, which keeps the set of elements; `out` holds exactly rows * columns elements and, being a unique
-    // borrow, overlaps neither input.
+    // SAFETY: a `View` is only made by `row_major`, which checks that rows * columns elements lie in its slice, by
+    // `transposed`, which keeps the set of elements, and by `columns`, which keeps a part of it; `out` holds exactly
+    // rows * columns elements and, being a unique borrow, overlaps neither input. `N` is f32 or f64, which gemm knows.
     unsafe {
         gemm::gemm(
             lhs.rows,
@@ -80,15 +137,15 @@ pub fn matmul(lhs: View<'_>, rhs: View<'_>, out: &mut [f32]) {
             out.as_mut_ptr(),
             1,
             stride(rhs.columns),
-            false,
+            add,
             lhs.data.as_ptr(),
             stride(lhs.column_stride),
             stride(lhs.row_stride),
             rhs.data.as_ptr(),
             stride(rhs.column_stride),
             stride(rhs.row_stride),
-            0.0,
-            1.0,
+            if add { N::ONE } else { N::ZERO },
+            N::ONE,
             false,
             false,
             false,
@@ -136,6 +193,23 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_product_of_some_columns_is_added() {
+        let (a, b) = ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [10.0, 100.0]);
+        let lhs = View::row_major(&a, 2, 3).columns(1..3);
+        let rhs = View::row_major(&b, 2, 1);
+        let mut out = [1.0_f64, 2.0];
+        matmul_add(lhs, rhs, &mut out);
+        assert_eq!(out, [321.0, 652.0]);
+        let mut row = [0.0_f64; 1];
+        matmul(
+            View::row_major(&b, 1, 2),
+            lhs.transposed().columns(0..1),
+            &mut row,
+        );
+        assert_eq!(row, [320.0]);
     }
 
     #[test]

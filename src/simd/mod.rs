@@ -94,6 +94,11 @@ impl Level {
         lanes[0]
     }
 
+    /// Replaces every number by its exponential, as [`Level::exp`].
+    pub fn exps(self, numbers: &mut [f32]) {
+        self.run(exp::ExpsTask(numbers));
+    }
+
     /// Runs a loop, compiled for this level.
     fn run<T: Task>(self, task: T) {
         match self.0 {

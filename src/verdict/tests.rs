@@ -25,6 +25,7 @@ fn verdict(got: f32, lse: f32, answer: f64, bound: f64) -> Verdict {
     let bound = Bound {
         o: vec![bound],
         lse: vec![0.0],
+        ..Bound::default()
     };
     let output = Output {
         o: Tensor::F32(vec![got]),
@@ -96,6 +97,7 @@ fn what_has_no_answer_is_not_compared() {
     let bound = Bound {
         o: vec![f64::INFINITY],
         lse: vec![f64::NAN],
+        ..Bound::default()
     };
     let output = Output {
         o: one(),
@@ -169,6 +171,7 @@ fn an_empty_row_is_zero_and_minus_infinity_or_whatever_the_manifest_says() {
     let bound = Bound {
         o: vec![0.0],
         lse: vec![0.0],
+        ..Bound::default()
     };
     let name = |o: f32, lse: f32, convention| {
         let output = Output {

@@ -68,6 +68,7 @@ fn verdict(got: f32, answer: f64, bound: f64) -> Verdict {
     let bound = Bound {
         o: vec![bound],
         lse: vec![0.0],
+        ..Bound::default()
     };
     let output = Output {
         o: Tensor::F32(vec![got]),

@@ -13,6 +13,7 @@ mod encoder;
 mod isa;
 mod judge;
 mod laws;
+mod layout;
 mod properties;
 mod ptx;
 mod regressions;

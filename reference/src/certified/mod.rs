@@ -1,5 +1,5 @@
 //! Attention, correctly rounded and fast: computed to about 75 bits with a bound on what is off, accepted where the
-//! bound leaves one rounding, and left to [`crate::definition`] where it does not.
+//! bound leaves one rounding; then in 192 bits, the same way; and left to [`crate::definition`] where that is not enough.
 //!
 //! Nothing here decides a bit of an answer: any order, tile, number of threads or instruction set accepts only values
 //! that are the definition's. The steps and their errors are in the modules, in this order:
@@ -8,17 +8,22 @@
 //! 2. `loops`: scores (exact, or compensated), weights in three slices, weighted sums;
 //! 3. `exponential`: `e^t` to 80 bits;
 //! 4. `row`: quotient, logarithm, the bound, acceptance;
-//! 5. `tile`: a few rows against the keys that any of them sees; hidden keys cost nothing.
+//! 5. `tile`: a few rows against the keys that any of them sees; hidden keys cost nothing;
+//! 6. `words`, `fixed`, `second`: a row in 192-bit fixed point, for what is left.
 
 mod exponential;
+mod fixed;
 mod head;
 mod loops;
 mod row;
+mod second;
 mod tile;
+mod words;
 
 #[cfg(test)]
 mod tests;
 
+use crate::arithmetic;
 use crate::attention::{Answer, AttentionError, Stats};
 use crate::problem::Problem;
 use crate::simd::Level;
@@ -35,6 +40,8 @@ pub(crate) struct Options {
     pub(crate) tile_q: usize,
     /// Factor of every error bound: 1, or the answers are not certain.
     pub(crate) error_factor: f64,
+    /// Whether the second level is asked before the definition.
+    pub(crate) fixed_point: bool,
 }
 
 impl Default for Options {
@@ -43,6 +50,7 @@ impl Default for Options {
             level: Level::best(),
             tile_q: 32,
             error_factor: 1.0,
+            fixed_point: true,
         }
     }
 }
@@ -114,11 +122,7 @@ pub(crate) fn attention(problem: &Problem, options: &Options) -> Result<Answer, 
         .expect("no more rows than elements of q, which were counted");
     let mut o = vec![0.0; row_count * shape.head_dim];
     let mut lse = vec![f64::NEG_INFINITY; row_count];
-    let mut stats = Stats {
-        rows: row_count,
-        values: o.len() + lse.len(),
-        ..Stats::default()
-    };
+    let mut stats = Stats::default();
     // Without keys there are no heads in the list, and nothing to see.
     if !heads.is_empty() {
         let mut tiles = Vec::new();
@@ -133,13 +137,19 @@ pub(crate) fn attention(problem: &Problem, options: &Options) -> Result<Answer, 
         let tiles: Vec<Stats> = tiles
             .into_par_iter()
             .with_max_len(1)
-            .map_init(Scratch::default, |scratch, (place, q, o, lse)| {
-                let head = &heads[place.kv_head(problem)];
-                scratch.answer(problem, q, head, &place, options, (o, lse))
-            })
+            .map_init(
+                || arithmetic::check().map(|()| Scratch::default()),
+                |scratch, (place, q, o, lse)| {
+                    let scratch = scratch.as_mut().map_err(|error| *error)?;
+                    let head = &heads[place.kv_head(problem)];
+                    scratch.answer(problem, q, head, &place, options, (o, lse))
+                },
+            )
             .collect::<Result<_, _>>()?;
-        stats.definition_rows = tiles.iter().map(|tile| tile.definition_rows).sum();
-        stats.definition_values = tiles.iter().map(|tile| tile.definition_values).sum();
+        tiles.iter().for_each(|tile| stats.add(tile));
+    } else {
+        stats.rows[0] = row_count;
+        stats.values[0] = o.len() + lse.len();
     }
     Ok(Answer { o, lse, stats })
 }

@@ -1,13 +1,17 @@
 //! One tile: a few query rows of one head against the keys that any of them sees.
 
+mod finish;
+
+#[cfg(test)]
+pub(super) use finish::observe;
+
 use super::exponential::EXPONENTIAL;
 use super::head::{GROUP, Head, PANEL, Size};
 use super::loops::{ROW_GROUP, Scores, Values, Weights};
-use super::row::{Bounds, Sums};
+use super::row::Sums;
 use super::{Options, Place};
 use crate::attention::{AttentionError, Stats};
-use crate::definition::{NAN, Row, Score, Seen, score, sum_of_non_finite};
-use crate::exact::Dyadic;
+use crate::definition::{NAN, Score, score};
 use crate::problem::Problem;
 use std::ops::Range;
 
@@ -313,199 +317,6 @@ impl Scratch {
                     });
                 }
             }
-        }
-    }
-
-    /// Accepts what is certain, and asks the definition for the rest.
-    fn round(
-        &self,
-        problem: &Problem,
-        head: &Head,
-        place: &Place,
-        options: &Options,
-        (o, lse): (&mut [f64], &mut [f64]),
-    ) -> Result<Stats, AttentionError> {
-        let head_dim = problem.shape.head_dim;
-        let channels = head_dim.next_multiple_of(GROUP);
-        let mut stats = Stats {
-            rows: lse.len(),
-            values: o.len() + lse.len(),
-            ..Stats::default()
-        };
-        let rows = o
-            .chunks_exact_mut(head_dim)
-            .zip(lse)
-            .zip(place.rows.clone());
-        for (index, ((o, lse), row)) in rows.enumerate() {
-            let q_row = place.q_row(problem, row);
-            let q_is_finite = (0..head_dim).all(|channel| {
-                let q = problem.q.get(q_row * head_dim + channel);
-                q.is_some_and(f64::is_finite)
-            });
-            if let Some(special) = self.special[index].filter(|_| q_is_finite) {
-                o.fill(special.0);
-                *lse = special.1;
-                continue;
-            }
-            let mut open = Vec::new();
-            let mut lse_is_open = false;
-            if self.ranges[index].is_empty()
-                || (q_is_finite && self.max[index].0 == f64::NEG_INFINITY)
-            {
-                o.fill(0.0);
-                *lse = f64::NEG_INFINITY;
-                continue;
-            } else if q_is_finite {
-                let bounds = self.bounds(problem, index, options);
-                for (channel, o) in o.iter_mut().enumerate() {
-                    let at = index * channels + channel;
-                    let sums = (self.o_high[at], self.o_low[at]);
-                    match bounds.output(sums, self.v_max[channel]) {
-                        Some(value) => *o = value,
-                        None => open.push(channel),
-                    }
-                }
-                match bounds.log_sum_exp() {
-                    Some(value) => *lse = value,
-                    None => lse_is_open = true,
-                }
-            } else {
-                (open, lse_is_open) = ((0..head_dim).collect(), true);
-            }
-            self.mark_special_values(problem, place, index, (o, &mut open));
-            open.retain(|&channel| {
-                // A channel of zeros needs no certificate.
-                let at = index * channels + channel;
-                let zero = q_is_finite
-                    && self.o_high[at].abs() + self.o_low[at].abs() <= 0.0
-                    && self.sees_only_zeros(head, index, channel);
-                if zero {
-                    o[channel] = 0.0;
-                }
-                !zero
-            });
-            if open.is_empty() && !lse_is_open {
-                continue;
-            }
-            stats.definition_rows += 1;
-            stats.definition_values += open.len() + usize::from(lse_is_open);
-            let seen = if q_is_finite && self.magnitude[index / ROW_GROUP] <= 0.0 {
-                Seen::Finite(Row::of_scores(
-                    problem,
-                    self.exact_scores(problem, place, index),
-                ))
-            } else {
-                let keys = self.ranges[index].iter().cloned().flatten();
-                let kv_rows: Vec<usize> = keys.map(|key| place.kv_row(problem, key)).collect();
-                Row::read(problem, q_row, &kv_rows)
-            };
-            match seen {
-                Seen::Special { o: value, lse: log } => {
-                    o.fill(value);
-                    *lse = log;
-                }
-                Seen::Finite(row) => {
-                    for channel in open {
-                        o[channel] = row.output(channel)?;
-                    }
-                    if lse_is_open {
-                        *lse = row.log_sum_exp()?;
-                    }
-                }
-            }
-        }
-        Ok(stats)
-    }
-
-    /// Keys that a row sees and their scores, which were exact in f64 before the scale.
-    fn exact_scores(&self, problem: &Problem, place: &Place, index: usize) -> Vec<(usize, Dyadic)> {
-        let scale = Dyadic::from_f64(f64::from(problem.scale).abs());
-        let scale = scale.expect("the scale of a valid problem is finite");
-        let scores = &self.high[index * self.columns..][..self.columns];
-        let seen = self
-            .segments
-            .iter()
-            .flat_map(|Segment { keys, column }| keys.clone().zip(&scores[*column..]));
-        // Hidden keys have -inf, which is no dyadic.
-        seen.filter_map(|(key, &score)| {
-            let score = &scale * &Dyadic::from_f64(score)?;
-            Some((place.kv_row(problem, key), score))
-        })
-        .collect()
-    }
-
-    fn bounds(&self, problem: &Problem, index: usize, options: &Options) -> Bounds {
-        Bounds::new(
-            &self.sum[index],
-            self.max[index],
-            f64::from(problem.scale).abs(),
-            self.magnitude[index / ROW_GROUP],
-            (problem.shape.head_dim, self.columns, self.segments.len()),
-            options.error_factor,
-        )
-    }
-
-    /// Channels with a seen value that is not finite: nothing else matters there, for no weight is 0.
-    fn mark_special_values(
-        &self,
-        problem: &Problem,
-        place: &Place,
-        index: usize,
-        (o, open): (&mut [f64], &mut Vec<usize>),
-    ) {
-        let keys = &self.special_values[index];
-        if keys.is_empty() {
-            return;
-        }
-        for (channel, o) in o.iter_mut().enumerate() {
-            let v: Vec<f64> = keys
-                .iter()
-                .filter_map(|&key| {
-                    let row = place.kv_row(problem, key);
-                    problem.v.get(row * problem.shape.head_dim + channel)
-                })
-                .collect();
-            if v.iter().any(|v| !v.is_finite()) {
-                *o = sum_of_non_finite(&v);
-                open.retain(|&other| other != channel);
-            }
-        }
-    }
-
-    fn sees_only_zeros(&self, head: &Head, index: usize, channel: usize) -> bool {
-        let group = channel / GROUP * head.keys;
-        let value = |key: usize| head.v[(group + key) * GROUP + channel % GROUP];
-        let mut seen = self.ranges[index].iter().cloned().flatten();
-        // Keys with score -inf hold nothing that is seen; they only make this refuse more.
-        seen.all(|key| value(key) == 0.0)
-    }
-}
-
-/// Every quotient of a dense problem of one head, before acceptance: (row, channel, value).
-#[cfg(test)]
-pub(super) fn observe(problem: &Problem, mut see: impl FnMut(usize, usize, super::row::Certified)) {
-    let head_dim = problem.shape.head_dim;
-    let [q, k, v] = [&problem.q, &problem.k, &problem.v].map(|tensor| tensor.to_f64());
-    let head = Head::new(&k, &v, head_dim);
-    let rows = problem.shape.seqlen_q;
-    let place = Place {
-        batch: 0,
-        q_head: 0,
-        rows: 0..rows,
-    };
-    let mut scratch = Scratch::default();
-    let (mut o, mut lse) = (vec![0.0; rows * head_dim], vec![0.0; rows]);
-    let options = Options::default();
-    scratch
-        .answer(problem, &q, &head, &place, &options, (&mut o, &mut lse))
-        .expect("plain numbers");
-    let channels = head_dim.next_multiple_of(GROUP);
-    for row in 0..rows {
-        let bounds = scratch.bounds(problem, row, &options);
-        for channel in 0..head_dim {
-            let at = row * channels + channel;
-            let sums = (scratch.o_high[at], scratch.o_low[at]);
-            see(row, channel, bounds.quotient(sums, scratch.v_max[channel]));
         }
     }
 }

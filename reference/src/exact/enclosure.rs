@@ -14,6 +14,11 @@ pub struct Enclosure {
 }
 
 impl Enclosure {
+    /// The numbers `(value +- error) * 2^-bits`; `error` must not be negative.
+    pub fn new(value: IBig, error: IBig, bits: usize) -> Self {
+        Self { value, error, bits }
+    }
+
     /// Just this number.
     pub fn exact(value: &Dyadic) -> Self {
         let bits = usize::try_from(-value.exponent()).unwrap_or(0);

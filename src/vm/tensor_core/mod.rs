@@ -151,6 +151,23 @@ pub fn mma(
     }
     let mut accumulators = [[0_u32; COLUMNS]; ROWS];
     spread(tile.accumulator, c, &mut accumulators);
+    multiply(target, tile, &rows, &columns, &mut accumulators);
+    gather(tile.accumulator, &accumulators)
+}
+
+/// `accumulators[i][j] += sum over l of rows[i][l] * columns[j][l]`, as one `mma.sync` of this tile computes it. Operands
+/// are bits in the low end of a word; elements at `tile.k` and beyond take no part.
+///
+/// # Panics
+/// If the tile does not exist.
+pub fn multiply(
+    target: Target,
+    tile: Tile,
+    rows: &[[u32; DEPTH]; ROWS],
+    columns: &[[u32; DEPTH]; COLUMNS],
+    accumulators: &mut [[u32; COLUMNS]; ROWS],
+) {
+    assert!(tile.exists(), "{tile:?} is no tile of PTX");
     let how = alignment(target, tile);
     let exact = |row: &[u32; DEPTH], c: &mut [u32; COLUMNS]| {
         for (column, value) in columns.iter().zip(c) {
@@ -164,11 +181,11 @@ pub fn mma(
         }
     };
     match (tile.accumulator == Accumulator::F32)
-        .then(|| decode_columns(tile, &columns))
+        .then(|| decode_columns(tile, columns))
         .flatten()
     {
         Some(wide) => {
-            for (row, c) in rows.iter().zip(&mut accumulators) {
+            for (row, c) in rows.iter().zip(accumulators) {
                 if !row_by_columns(how, tile, row, &wide, c) {
                     exact(row, c);
                 }
@@ -176,10 +193,9 @@ pub fn mma(
         }
         None => rows
             .iter()
-            .zip(&mut accumulators)
+            .zip(accumulators)
             .for_each(|(row, c)| exact(row, c)),
     }
-    gather(tile.accumulator, &accumulators)
 }
 
 fn element(tile: Tile, word: u32, half: usize) -> u32 {
