@@ -112,12 +112,15 @@ struct Rows {
   /// Divides by the row sums, and writes o and lse of the rows that exist.
   __device__ __forceinline__ void store(std::uint64_t q_head_idx,
                                         AttentionParameters<Element> const& p) const {
+    float sum[2];  // of all lanes of a row, before lanes part below
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
-      float sum = row_sum[row];
-      sum = __fadd_rn(sum, __shfl_xor_sync(kAllLanes, sum, 1));
-      sum = __fadd_rn(sum, __shfl_xor_sync(kAllLanes, sum, 2));
-      float const inverse = Steps::reciprocal(sum);
+      sum[row] = __fadd_rn(row_sum[row], __shfl_xor_sync(kAllLanes, row_sum[row], 1));
+      sum[row] = __fadd_rn(sum[row], __shfl_xor_sync(kAllLanes, sum[row], 2));
+    }
+#pragma unroll
+    for (int row = 0; row < 2; ++row) {
+      float const inverse = Steps::reciprocal(sum[row]);
       if (q_row[row] < p.seqlen_q) {
         std::uint64_t const row_idx = q_head_idx * p.seqlen_q + q_row[row];
         typename Element::Type* const o_row = p.o + row_idx * kHeadDim + lane % 4 * 2;
@@ -127,7 +130,7 @@ struct Rows {
               __fmul_rn(o[i][row * 2], inverse), __fmul_rn(o[i][row * 2 + 1], inverse));
         }
         if (lane % 4 == 0) {
-          p.lse[row_idx] = Steps::log_sum_exp(row_max[row], sum, p);
+          p.lse[row_idx] = Steps::log_sum_exp(row_max[row], sum[row], p);
         }
       }
     }
