@@ -101,7 +101,8 @@ mod tests {
             (found.ctas, found.limit)
         };
         assert_eq!(of(128, Some(135), 0), (3, "registers"));
-        assert_eq!(of(128, Some(32), 40_960), (3, "shared memory"));
+        assert_eq!(of(128, Some(32), 40_960), (4, "shared memory"));
+        assert_eq!(of(128, Some(32), 40_961), (3, "shared memory"));
         assert_eq!(of(1024, Some(32), 0), (2, "threads"));
         assert_eq!(of(32, Some(16), 0), (32, "CTAs"));
         assert_eq!(of(128, None, 0), (16, "threads"));

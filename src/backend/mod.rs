@@ -110,12 +110,12 @@ mod tests {
 
     #[test]
     fn a_problem_that_a_kernel_does_not_take_is_unsupported() {
-        let case: Case = "kernel=block_sparse_sm80 dtype=bf16".parse().unwrap();
+        let case: Case = "kernel=block_sparse_sm80 dtype=f32".parse().unwrap();
         let kernel = crate::kernel::by_name(&case.kernel).unwrap();
         for backend in [Backend::default(), Backend::Device] {
             let outcome = backend.run(kernel, &case.problem().unwrap(), &Settings::of(&case));
             assert!(
-                matches!(&outcome, Outcome::Unsupported(reason) if reason.contains("bf16")),
+                matches!(&outcome, Outcome::Unsupported(reason) if reason.contains("dtype f32")),
                 "{outcome:?}"
             );
         }

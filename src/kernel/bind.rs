@@ -353,7 +353,7 @@ mod tests {
             })
             .with_sinks(99);
         let binding = bind(&problem(SHAPE, DType::F16, layout)).unwrap();
-        assert_eq!(binding.entry, "block_sparse_sm80_d32");
+        assert_eq!(binding.entry, "block_sparse_sm80_f16_d32");
         assert_eq!(binding.grid, [2, 4, 2]);
         assert_eq!(binding.cta, [128, 1, 1]);
         assert_eq!(binding.shared_bytes, 20480);
@@ -376,11 +376,12 @@ mod tests {
                 .iter()
                 .all(|b| b.writable == ["o", "lse"].contains(&b.name.as_str()))
         );
-        let words: Vec<Arg> = binding.args[8..].iter().map(|(_, arg)| *arg).collect();
-        // Heads, lengths, one list for all, causal, window (unbounded is 65 + 70), sinks cut to the keys, scales.
-        let integers = [4, 2, 65, 70, 0, 1, 5, 135, 70].map(Arg::U32);
-        assert_eq!(words[..9], integers);
-        assert_eq!(words[9..], [Arg::F32(0.25), Arg::F32(0.360_673_76)]);
+        let words: Vec<Arg> = binding.args[5..].iter().map(|(_, arg)| *arg).collect();
+        // Heads, lengths, causal, window (unbounded is 65 + 70), sinks cut to the keys, scales; one list for all.
+        let integers = [4, 2, 65, 70, 1, 5, 135, 70].map(Arg::U32);
+        assert_eq!(words[..8], integers);
+        assert_eq!(words[8..10], [Arg::F32(0.25), Arg::F32(0.360_673_76)]);
+        assert_eq!(words[13..], [Arg::U32(0)]);
         // The CUDA struct's size.
         assert_eq!(binding.param_bytes(|_| 0).len(), 112);
         let contract = binding.contract();
@@ -394,7 +395,7 @@ mod tests {
             .map(|head| BlockPattern::from_fn(2, 2, |row, column| (row + column) % 4 == head));
         let layout = Layout::dense(65, 70).with_heads(heads.collect()).unwrap();
         let binding = bind(&problem(SHAPE, DType::F16, layout)).unwrap();
-        assert_eq!(binding.args[12].1, Arg::U32(3));
+        assert_eq!(binding.args[18].1, Arg::U32(3));
         let (_, row_ptr) = binding.buffer("row_ptr").unwrap();
         let expected: [u32; 12] = [0, 1, 1, 1, 2, 3, 3, 3, 4, 4, 4, 4];
         let bytes = expected.iter().flat_map(|x| x.to_le_bytes()).collect();
@@ -423,7 +424,7 @@ mod tests {
         );
         assert_eq!(
             error("\"window_left\"", "\"0 - window_left\""),
-            "param[14].value of the manifest is -135, but it must be 0 to 4294967295"
+            "param[10].value of the manifest is -135, but it must be 0 to 4294967295"
         );
     }
 

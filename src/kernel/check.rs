@@ -193,22 +193,22 @@ mod tests {
     #[test]
     fn mismatches_name_bytes_and_limits() {
         assert_eq!(
-            mismatch("block_sparse_sm80_d64", "other"),
-            "the manifest's entry `block_sparse_sm80_d64` is not in the PTX, which has block_sparse_sm80_d32, other"
+            mismatch("block_sparse_sm80_f16_d64", "other"),
+            "the manifest's entry `block_sparse_sm80_f16_d64` is not in the PTX, which has block_sparse_sm80_f16_d32, other, block_sparse_sm80_f16_d128, block_sparse_sm80_bf16_d32, block_sparse_sm80_bf16_d64, block_sparse_sm80_bf16_d128"
         );
         assert_eq!(
             mismatch(
-                "block_sparse_sm80_d32_param_0[112]",
-                "block_sparse_sm80_d32_param_0[104]"
+                "block_sparse_sm80_f16_d32_param_0[112]",
+                "block_sparse_sm80_f16_d32_param_0[104]"
             ),
-            "param[18] covers bytes 104 to 108 of the parameters of `block_sparse_sm80_d32`, but no one parameter of the PTX holds them; they end at 104"
+            "param[18] covers bytes 104 to 108 of the parameters of `block_sparse_sm80_f16_d32`, but no one parameter of the PTX holds them; they end at 104"
         );
         assert_eq!(
             mismatch(
-                "block_sparse_sm80_d32_param_0[112]",
-                "block_sparse_sm80_d32_param_0[120]"
+                "block_sparse_sm80_f16_d32_param_0[112]",
+                "block_sparse_sm80_f16_d32_param_0[120]"
             ),
-            "the parameters of `block_sparse_sm80_d32` have 120 bytes, but those of the manifest end at 108, 112 with padding"
+            "the parameters of `block_sparse_sm80_f16_d32` have 120 bytes, but those of the manifest end at 108, 112 with padding"
         );
     }
 
@@ -218,14 +218,22 @@ mod tests {
         let flat = |types: [&str; 3]| {
             let mut text = String::from(".version 8.0\n.target sm_80\n.address_size 64\n");
             for entry in kernel.manifest().entries() {
-                let pointers: Vec<String> = (0..8).map(|i| format!(".param .u64 p{i}")).collect();
-                let words: Vec<String> = (8..16).map(|i| format!(".param .u32 p{i}")).collect();
-                let rest: Vec<String> = types
-                    .iter()
-                    .enumerate()
-                    .map(|(i, ty)| format!(".param {ty} q{i}"))
-                    .collect();
-                let all = [pointers, words, rest].concat().join(", ");
+                let params = |ty: &str, range: std::ops::Range<usize>| -> Vec<String> {
+                    range.map(|i| format!(".param {ty} p{i}")).collect()
+                };
+                let all = [
+                    params(".u64", 0..5),
+                    params(".u32", 5..12),
+                    types
+                        .iter()
+                        .enumerate()
+                        .map(|(i, ty)| format!(".param {ty} q{i}"))
+                        .collect(),
+                    params(".u64", 15..18),
+                    params(".u32", 18..19),
+                ]
+                .concat()
+                .join(", ");
                 text += &format!(".visible .entry {entry}({all})\n{{\nret;\n}}\n");
             }
             let module = parse("flat", &text).unwrap();
@@ -236,14 +244,11 @@ mod tests {
         assert_eq!(flat([".u32", ".f32", ".f32"]), Ok(()));
         let error = flat([".u32", ".u32", ".f32"]).unwrap_err();
         assert!(
-            error.starts_with("param[17] covers bytes 100 to 104"),
+            error.starts_with("param[13] covers bytes 72 to 76"),
             "{error}"
         );
         assert!(error.contains("`q1` is one"), "{error}");
         let error = flat([".u32", ".f32", ".f64"]).unwrap_err();
-        assert!(
-            error.contains("param[18] covers bytes 104 to 108"),
-            "{error}"
-        );
+        assert!(error.contains("param[14] covers bytes 76 to 80"), "{error}");
     }
 }

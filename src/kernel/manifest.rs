@@ -450,9 +450,14 @@ mod tests {
     #[test]
     fn the_manifest_of_a_kernel_is_read() {
         let manifest = Manifest::parse(TEXT).unwrap();
-        assert_eq!(manifest.entry, "block_sparse_sm80_d{head_dim}");
-        assert_eq!(manifest.requires.head_dim, [32, 64]);
-        assert_eq!(manifest.requires.dtype, [DType::F16]);
+        assert_eq!(
+            manifest.entry_for(DType::Bf16, 64),
+            "block_sparse_sm80_bf16_d64"
+        );
+        assert_eq!(manifest.entries().len(), 6);
+        assert_eq!(manifest.requires.head_dim, [32, 64, 128]);
+        assert_eq!(manifest.requires.dtype, [DType::F16, DType::Bf16]);
+        assert_eq!(manifest.method.for_inputs(DType::Bf16).p_dtype, DType::Bf16);
         assert_eq!(manifest.lse_base, LseBase::E);
         assert_eq!(manifest.param_bytes(), 108);
         assert!(manifest.supports(MaskRule::Sinks) && !manifest.supports(MaskRule::Global));
@@ -467,7 +472,7 @@ mod tests {
         );
         assert_eq!(
             error("value = \"lse\"", "value = \"lsd\""),
-            "param[4].value = \"lsd\", but it is one of q, k, v, o, lse, row_ptr, col_idx, tile_mask, cu_seqlens_q, cu_seqlens_kv, null, scratch (did you mean `lse`?)"
+            "param[4].value = \"lsd\", but it is one of q, k, v, o, lse, row_ptr, col_idx, tile_mask, order, thresholds, kept, cu_seqlens_q, cu_seqlens_kv, null, scratch (did you mean `lse`?)"
         );
         assert_eq!(
             error("offset = 104", "offset = 102"),
@@ -487,7 +492,7 @@ mod tests {
         );
         assert_eq!(
             error("tile_kv = 64", "tile_kv = 128"),
-            "method.tile_q x method.tile_kv = 64 x 128, but tile_mask has bits for tiles of 64 x 64 only"
+            "method.tile_q x method.tile_kv = 64 x 128, but tile_mask has a word for each 64 queries of a tile, with 64 keys"
         );
         assert_eq!(
             error("\"128\", \"1\"", "\"128 +\", \"1\""),
@@ -506,7 +511,7 @@ mod tests {
             "target = \"80\", but a target is spelt like \"sm_80\""
         );
         assert!(error("lse_base", "lse_bas").contains("unknown field `lse_bas`"));
-        assert!(error("\"f16\"\nscore", "\"f8\"\nscore").contains("f8"));
+        assert!(error("\"input\"\nscore", "\"f8\"\nscore").contains("f8"));
         assert_eq!(
             error("tile_q = 64", "tile_q = -1"),
             "line 15: invalid value: integer `-1`, expected u32"

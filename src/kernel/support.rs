@@ -286,8 +286,8 @@ mod tests {
         let unsupported = |problem: &Problem| check(manifest, problem).unwrap_err().to_string();
         let dense = || Layout::dense(65, 70);
         assert_eq!(
-            unsupported(&problem(SHAPE, DType::Bf16, dense())),
-            "dtype bf16: the kernel takes f16"
+            unsupported(&problem(SHAPE, DType::F32, dense())),
+            "dtype f32: the kernel takes f16, bf16"
         );
         assert_eq!(
             unsupported(&problem(
@@ -298,7 +298,7 @@ mod tests {
                 DType::F16,
                 dense()
             )),
-            "head_dim = 48: the kernel takes 32, 64"
+            "head_dim = 48: the kernel takes 32, 64, 128"
         );
         assert_eq!(
             unsupported(&problem(

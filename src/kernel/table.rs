@@ -347,7 +347,10 @@ mod tests {
         let answers = |kernel: &Kernel| {
             let module = parse(kernel.name(), kernel.ptx()).unwrap();
             let results = analyze(&module);
-            assert_eq!(results.len(), module.functions.len());
+            assert!(
+                results.len() >= module.functions.len(),
+                "an answer of each pass"
+            );
             let findings = results.into_iter().flat_map(|result| result.findings);
             findings
                 .map(|finding| finding.code.0)

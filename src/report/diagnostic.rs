@@ -194,12 +194,12 @@ mod tests {
 
     #[test]
     fn an_opcode_that_is_not_read() {
-        let text_read = ".version 9.0\n.target sm_90a\n.address_size 64\n.entry k() {\n\twgmma.fence.sync.aligned;\n}";
+        let text_read = ".version 9.0\n.target sm_100a\n.address_size 64\n.entry k() {\n\ttcgen05.fence::before_thread_sync;\n}";
         let error = crate::ptx::parse("k.ptx", text_read).unwrap_err();
         insta::assert_snapshot!(text(&error.diagnostic(), None), @r"
-        not supported[ptx-unsupported]: `wgmma.fence.sync.aligned` is not among the instructions and directives that are read
+        not supported[ptx-unsupported]: `tcgen05.fence::before_thread_sync` is not among the instructions and directives that are read
           --> k.ptx:5:2
-           |   wgmma.fence.sync.aligned;
+           |   tcgen05.fence::before_thread_sync;
            |   needed here
            = help: compile for sm_80, or report the opcode
            = note: this says nothing about the kernel

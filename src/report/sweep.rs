@@ -252,8 +252,8 @@ mod tests {
     fn a_sweep_counts_and_gives_reasons_once() {
         let sweep = sweep(&[
             "kernel=block_sparse_sm80 seqlen_q=3 seqlen_kv=5",
-            "kernel=block_sparse_sm80 dtype=bf16",
-            "kernel=block_sparse_sm80 dtype=bf16 seqlen_kv=2",
+            "kernel=block_sparse_sm80 dtype=f32",
+            "kernel=block_sparse_sm80 dtype=f32 seqlen_kv=2",
         ]);
         let text = sweep.text();
         assert!(
@@ -262,7 +262,7 @@ mod tests {
         );
         assert_eq!(text.matches("unsupported: ").count(), 1, "{text}");
         assert!(
-            text.contains("(2 cases; the first: kernel=block_sparse_sm80 dtype=bf16)"),
+            text.contains("(2 cases; the first: kernel=block_sparse_sm80 dtype=f32)"),
             "{text}"
         );
         let json = sweep.json();

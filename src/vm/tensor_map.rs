@@ -432,7 +432,8 @@ mod tests {
         let data: Vec<&Run> = runs.iter().filter(|run| run.global.is_some()).collect();
         // The first row and the first three elements of each other row are not there.
         assert_eq!(data[0].global, Some(4096));
-        assert_eq!((data[0].shared, data[0].bytes), (134, 10));
+        // Chunk 0 of the second row is at chunk 1.
+        assert_eq!((data[0].shared, data[0].bytes), (128 + 16 + 6, 10));
     }
 
     #[test]

@@ -498,7 +498,6 @@ fn what_is_not_read_is_named_with_its_place() {
             "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%r1], [%d1, {%r2, %r2}], [%r3], %h1;",
             "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster",
         ),
-        ("cp.async.bulk.commit_group;", "cp.async.bulk.commit_group"),
         ("add.cc.u16 %h1, %h2, %h3;", "add.cc.u16"),
         ("add.pred %p1, %p1, %p1;", "add.pred"),
         ("mul.s32 %r1, %r2, %r3;", "mul.s32"),
@@ -599,7 +598,7 @@ fn malformed_text_is_refused_with_found_and_expected() {
         "t:1:57: found the end of the text, expected an instruction"
     );
     assert!(
-        parse("t", ".version 9.0 .target sm_80 .address_size 32")
+        parse("t", ".version 9.0 .target sm_80 .address_size 32 .visible")
             .expect_err("32 bits")
             .is_unsupported()
     );
