@@ -80,6 +80,7 @@ pub(super) fn publish(place: &Place, extras: &Extras, out: &mut dyn Write) -> Re
         curves: &of_arms.curves,
         differences: &of_differences.curves,
         missing_cells: of_arms.missing_cells,
+        share: whole.reached().map(|(share, _)| share),
         is_smoke: extras.is_smoke,
         notes: &notes,
     };

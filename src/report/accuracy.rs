@@ -14,6 +14,8 @@ pub struct Accuracy<'a> {
     pub differences: &'a [Curve],
     /// Cells of the plan that have no result yet.
     pub missing_cells: usize,
+    /// Share of each language's contexts that is searched, in a plan that has shares.
+    pub share: Option<f64>,
     /// Whether the sample is too small to prove anything.
     pub is_smoke: bool,
     /// More sentences for the caption.
@@ -229,10 +231,12 @@ fn caption(accuracy: &Accuracy<'_>) -> Vec<String> {
         format!(
             "Encoder: {}. Corpus: {}. Every arm has the same texts; \"attends\" is its share of (query, key) pairs.",
             plan.model,
-            plan.contexts_per_pair.map_or_else(
-                || "all contexts of a pair".to_owned(),
-                |count| format!("{count} contexts a pair"),
-            ),
+            match (accuracy.share, plan.contexts_per_pair) {
+                (Some(share), _) if share < 1.0 =>
+                    format!("a share of {share} of a pair's contexts"),
+                (_, Some(count)) => format!("{count} contexts a pair"),
+                (_, None) => "all contexts of a pair".to_owned(),
+            },
         ),
     ];
     if accuracy.missing_cells > 0 {

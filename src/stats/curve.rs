@@ -10,7 +10,7 @@ pub fn area_weights(levels: &[f64]) -> Vec<f64> {
         return Vec::new();
     };
     let range = last - first;
-    if levels.len() == 1 || !(range > 0.0) {
+    if levels.len() == 1 || range <= 0.0 || range.is_nan() {
         return vec![1.0 / usize_to_f64(levels.len()); levels.len()];
     }
     (0..levels.len())

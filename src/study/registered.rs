@@ -268,7 +268,8 @@ impl View<'_> {
     /// By context language, then by question language.
     fn languages(&self, terms: &[Term]) -> Result<Vec<(String, Estimate)>, StudyError> {
         let mut found = Vec::new();
-        let sides: [(&str, fn(&str) -> &str); 2] = [
+        type Side = fn(&str) -> &str;
+        let sides: [(&str, Side); 2] = [
             ("contexts in", context_language),
             ("questions in", question_language),
         ];

@@ -275,8 +275,8 @@ impl Results {
         }
         let is_whole = |seed: u64, share: f64| missing.get(&(seed, share.to_string())) == Some(&0);
         let first = *self.plan.seeds.first()?;
-        let shares = self.plan.corpus_shares.iter().copied();
-        let share = shares.filter(|&share| is_whole(first, share)).next_back()?;
+        let mut shares = self.plan.corpus_shares.iter().copied();
+        let share = shares.rfind(|&share| is_whole(first, share))?;
         let seeds = self.plan.seeds.iter().copied();
         Some((share, seeds.filter(|&seed| is_whole(seed, share)).collect()))
     }

@@ -358,12 +358,13 @@ impl Run<'_> {
             }
         }
         let texts = self.texts_total();
-        let texts_per_second = count_f64(texts) / seconds.max(1e-9);
+        // All vectors may be there already: then there is nothing to time and nothing to wait for.
+        let texts_per_second = count_f64(texts) / seconds.max(1e-3);
         self.progress.event(&Event::Estimate {
             cells,
             texts,
             texts_per_second,
-            seconds,
+            seconds: seconds.max(1e-3),
         });
         Ok(())
     }
