@@ -101,6 +101,7 @@ __device__ __forceinline__ void threshold_attention(
     typename Queries::Weights weight;  // of the tile before, if it was kept
     bool pending = false;
     bool kept_any = false;
+    std::uint32_t last_buffer = 0;
     copy_async_commit();  // stands for the values of a tile before the first
     for (std::uint32_t buffer = 0; !tiles.done(); buffer ^= 1) {
       copy_async_wait<1>();
@@ -173,11 +174,12 @@ __device__ __forceinline__ void threshold_attention(
       }
       kept_bits |= (keep ? 1u : 0u) << column % 32;
       tiles.advance();
-      if (tiles.done() && pending) {
-        copy_async_wait<0>();
-        __syncthreads();  // v of the last tile: written by every thread's copies, read below
-        queries.add_values(weight, v_tiles + buffer * Tile::kBytes);
-      }
+      last_buffer = buffer;
+    }
+    copy_async_wait<0>();
+    __syncthreads();  // v of the last tile: written by every thread's copies, read below
+    if (pending) {
+      queries.add_values(weight, v_tiles + last_buffer * Tile::kBytes);
     }
   }
   for (; word < t.kept_words; ++word) {

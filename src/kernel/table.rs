@@ -245,6 +245,7 @@ static DEFECTS: LazyLock<Vec<Defect>> = LazyLock::new(|| {
 mod tests {
     use super::*;
     use crate::analysis::analyze;
+    use crate::diagnostic::Blame;
     use crate::ptx::parse;
     use std::collections::HashSet;
 
@@ -353,6 +354,7 @@ mod tests {
             );
             let findings = results.into_iter().flat_map(|result| result.findings);
             findings
+                .filter(|finding| finding.blame == Blame::Kernel)
                 .map(|finding| finding.code.0)
                 .collect::<HashSet<_>>()
         };
