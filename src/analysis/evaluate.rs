@@ -1,10 +1,12 @@
 //! What an instruction makes of the values it reads, for all threads of a CTA at once.
 
+mod special;
+
 use super::value::{Bits, Value};
 use crate::ptx::{
     Address, AddressBase, BoolOp, Compare, Function, IntegerBinary, IntegerUnary, LogicOp, Module,
-    Op, Operand, ProductPart, RegisterId, ScalarType, ShiftDirection, Space, SpecialRegister,
-    Symbol, TypeKind, Variable,
+    Op, Operand, ProductPart, RegisterId, ScalarType, ShiftDirection, Space, Symbol, TypeKind,
+    Variable,
 };
 
 /// A function with the launch it declares.
@@ -55,55 +57,6 @@ impl<'m> Context<'m> {
         let thread = u64::try_from(thread).expect("at most 1024");
         let [x, y, _] = self.cta;
         format!("({},{},{})", thread % x, thread / x % y, thread / (x * y))
-    }
-
-    fn special(&self, special: SpecialRegister) -> Value {
-        let [x, y, z] = self.cta;
-        let each = |f: &dyn Fn(u64) -> u64| Value::each((0..x * y * z).map(f));
-        let extent = |extent: u64| {
-            if self.exact_cta {
-                Value::exact(extent)
-            } else {
-                Value::unknown(false)
-            }
-        };
-        match special {
-            SpecialRegister::TidX => each(&|thread| thread % x),
-            SpecialRegister::TidY => each(&|thread| thread / x % y),
-            SpecialRegister::TidZ => each(&|thread| thread / (x * y)),
-            SpecialRegister::Laneid => each(&|thread| thread % 32),
-            SpecialRegister::NtidX => extent(x),
-            SpecialRegister::NtidY => extent(y),
-            SpecialRegister::NtidZ => extent(z),
-            SpecialRegister::CtaidX
-            | SpecialRegister::CtaidY
-            | SpecialRegister::CtaidZ
-            | SpecialRegister::NctaidX
-            | SpecialRegister::NctaidY
-            | SpecialRegister::NctaidZ
-            | SpecialRegister::Gridid
-            | SpecialRegister::Nwarpid
-            | SpecialRegister::Nsmid
-            | SpecialRegister::DynamicSmemSize
-            | SpecialRegister::TotalSmemSize => Value::unknown(false),
-            #[rustfmt::skip]
-            SpecialRegister::ClusteridX | SpecialRegister::ClusteridY | SpecialRegister::ClusteridZ | SpecialRegister::NclusteridX | SpecialRegister::NclusteridY
-            | SpecialRegister::NclusteridZ | SpecialRegister::ClusterCtaidX | SpecialRegister::ClusterCtaidY | SpecialRegister::ClusterCtaidZ | SpecialRegister::ClusterNctaidX
-            | SpecialRegister::ClusterNctaidY | SpecialRegister::ClusterNctaidZ | SpecialRegister::ClusterCtarank | SpecialRegister::ClusterNctarank => Value::unknown(false),
-            SpecialRegister::Warpid
-            | SpecialRegister::Smid
-            | SpecialRegister::LanemaskEq
-            | SpecialRegister::LanemaskLe
-            | SpecialRegister::LanemaskLt
-            | SpecialRegister::LanemaskGe
-            | SpecialRegister::LanemaskGt
-            | SpecialRegister::Clock
-            | SpecialRegister::ClockHi
-            | SpecialRegister::Clock64
-            | SpecialRegister::GlobaltimerLo
-            | SpecialRegister::GlobaltimerHi
-            | SpecialRegister::Globaltimer => Value::unknown(true),
-        }
     }
 
     fn symbol(&self, symbol: Symbol) -> Value {
@@ -190,6 +143,9 @@ impl<'m> Context<'m> {
             | Op::ActiveMask { .. }
             | Op::Atomic { .. }
             | Op::LdMatrix { .. }
+            | Op::MovMatrix { .. }
+            | Op::Match { .. }
+            | Op::Sm90(_)
             | Op::Mma(_) => true,
             Op::BarrierRed { .. } => false,
             Op::Mov { a, .. } | Op::Cvt { a, .. } => self.operand(*a, read).differs(),

@@ -368,6 +368,12 @@ pub const ALL: &[Explanation] = &[
         misses: WALK_MISSES,
     },
     Explanation {
+        code: "tile-decision", checker: "the oracle, with exact scores",
+        meaning: "a kernel that chooses its tiles kept or dropped one against its threshold",
+        cause: "the threshold of another head or tile of queries, cached tiles not counted, a test before the mask, rows of padding that score 0",
+        misses: "decisions within the error of a score of the threshold, where both are right",
+    },
+    Explanation {
         code: "trap", checker: MACHINE,
         meaning: "the kernel executed `trap`",
         cause: "a failed assertion in device code",

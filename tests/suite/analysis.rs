@@ -38,7 +38,7 @@ fn copy_wait_of(path: &str) -> Vec<(Answer, Vec<&'static str>)> {
 fn our_kernels_wait_for_their_copies() {
     assert_eq!(
         copy_wait_of("ptx/block_sparse_sm80.ptx"),
-        vec![(Answer::Proved, vec![]); 2]
+        vec![(Answer::Proved, vec![]); 6]
     );
 }
 

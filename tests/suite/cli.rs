@@ -123,7 +123,7 @@ fn a_wrong_kernel_is_a_finding_with_a_command_that_repeats_it() {
 
 #[test]
 fn what_is_unsupported_says_nothing_about_the_kernel() {
-    let (code, out, _) = outcome(&["verify", "--case", "kernel=block_sparse_sm80 dtype=bf16"]);
+    let (code, out, _) = outcome(&["verify", "--case", "kernel=block_sparse_sm80 dtype=f32"]);
     assert_eq!(code, 3, "{out}");
     assert!(
         out.contains("unsupported: ") && out.contains("0 agree"),

@@ -1,4 +1,4 @@
-//! Statistics against scipy, on the same resamples: `tests/cases/statistics.py` made the numbers.
+//! Statistics against scipy, on the same resamples: `tests/statistics/statistics.py` made the numbers.
 
 use flashproof::stats::{BandOptions, Observation, Sample, area_weights, benjamini_hochberg, holm};
 use serde::Deserialize;
@@ -44,7 +44,7 @@ fn close(found: &[f64], want: &[f64]) {
 
 #[test]
 fn resamples_flips_and_adjustments_are_scipys() {
-    let fixture: Fixture = serde_json::from_str(include_str!("../cases/statistics.json"))
+    let fixture: Fixture = serde_json::from_str(include_str!("../statistics/statistics.json"))
         .expect("the script wrote it");
     let sample = |seeds: u32| {
         let rows = fixture.rows.iter().filter(|row| row.2 < seeds);

@@ -13,12 +13,13 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 /// Modules of `src/` in the order of ARCHITECTURE.md: a module imports only from rows above its own.
-const ORDER: [&[&str]; 20] = [
+const ORDER: [&[&str]; 21] = [
     &["convert"],
     &["contract", "diagnostic", "format", "simd", "ulp"],
     &["ptx"],
     &["analysis", "vm"],
-    &["kernel", "outcome"],
+    &["kernel"],
+    &["outcome"],
     &["case"],
     &["device"],
     &["backend"],
@@ -163,6 +164,10 @@ fn order_complaints(path: &str, text: &str) -> Vec<String> {
     let parts: Vec<&str> = inside.trim_end_matches(".rs").split('/').collect();
     let module = parts[0];
     if ["lib", "main"].contains(&module) {
+        return Vec::new();
+    }
+    // Tests of a module may use what stands above it.
+    if path.ends_with("tests.rs") {
         return Vec::new();
     }
     let rank = |name: &str| ORDER.iter().position(|row| row.contains(&name));

@@ -1,6 +1,6 @@
 """Makes statistics.json: what scipy says of a small sample, on the resamples that flashproof draws.
 
-    python3 -m venv venv && venv/bin/pip install scipy && venv/bin/python tests/cases/statistics.py > tests/cases/statistics.json
+    python3 -m venv venv && venv/bin/pip install scipy && venv/bin/python tests/statistics/statistics.py > tests/statistics/statistics.json
 
 scipy resamples through a generator that hands it flashproof's draws (SplitMix64 read as a counter).
 """
