@@ -5,7 +5,7 @@
 #   cuda/build.sh --check   builds elsewhere, compares with the committed files, exits 1 on a difference
 #
 # A defect is built twice: NAME.ptx, and NAME.repaired.ptx with -DREPAIRED. ptxas accepts every file for sm_80 and
-# sm_90. Needs python3 with pip, and g++. The compiler (NVIDIA's wheels, under its EULA, never committed) goes to
+# sm_90, and NAME_sm90.cu, which is built for sm_90a, for that. Needs python3 with pip, and g++. The compiler (NVIDIA's wheels, under its EULA, never committed) goes to
 # ${XDG_CACHE_HOME:-$HOME/.cache}/flashproof/cuda-13.0; set PIP_FIND_LINKS and PIP_NO_INDEX to install from a folder.
 set -euo pipefail
 
@@ -76,13 +76,21 @@ PYTHON
 build() {
   local source="$1" output="$2"
   shift 2
-  "$bin/nvcc" -std=c++20 -arch=sm_80 -ptx -lineinfo --fmad=false "$@" "$source" -o "$scratch/raw.ptx"
+  local arch=(-arch=sm_80) targets=(sm_80 sm_90)
+  if [[ $source == *_sm90.cu ]]; then
+    arch=(-gencode=arch=compute_90a,code=sm_90a) targets=(sm_90a)
+  fi
+  "$bin/nvcc" -std=c++20 "${arch[@]}" -ptx -lineinfo --fmad=false "$@" "$source" -o "$scratch/raw.ptx"
   normalize "$scratch/raw.ptx" "$output"
-  for target in sm_80 sm_90; do
+  for target in "${targets[@]}"; do
     "$bin/ptxas" -v -arch="$target" "$output" -o "$scratch/out.cubin" 2>"$scratch/ptxas.txt" || {
-      cat "$scratch/ptxas.txt" >&2
+      head -20 "$scratch/ptxas.txt" >&2
       exit 1
     }
+    if grep -F 'Potential Performance Loss' "$scratch/ptxas.txt"; then
+      echo "$output has products that ptxas makes wait for each other" >&2
+      exit 1
+    fi
     if grep -E '[1-9][0-9]* bytes spill' "$scratch/ptxas.txt"; then
       echo "$output spills registers on $target" >&2
       exit 1

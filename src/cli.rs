@@ -7,12 +7,14 @@
 mod analyze;
 mod answer;
 mod bench;
+mod calibrate;
 mod eval;
 mod fetch;
 mod inputs;
 mod judge;
 mod kernels;
 mod layout;
+mod merge;
 mod mutants;
 mod report;
 mod score;
@@ -22,12 +24,14 @@ mod verify;
 pub use analyze::*;
 pub use answer::*;
 pub use bench::*;
+pub use calibrate::*;
 pub use eval::*;
 pub use fetch::*;
 pub use inputs::*;
 pub use judge::*;
 pub use kernels::*;
 pub use layout::*;
+pub use merge::*;
 pub use mutants::*;
 pub use report::*;
 pub use score::*;
@@ -76,6 +80,10 @@ pub enum Command {
     Fetch(Fetch),
     /// Measure retrieval accuracy against noise in a real encoder, one line an attention arm
     Eval(Eval),
+    /// Put the results of a study's shards together
+    Merge(Merge),
+    /// Find the thresholds at which block-sparse FlashAttention attends a share of the pairs
+    Calibrate(Calibrate),
     /// Score given answers or rankings as the official programs do
     #[command(disable_help_subcommand = true)]
     Score(Score),

@@ -18,6 +18,8 @@ pub struct Place {
 pub enum Blame {
     /// The kernel under test is wrong.
     Kernel,
+    /// The kernel under test is right, but slower or larger than it need be.
+    Advice,
     /// Not supported by this tool: says nothing about the kernel.
     Unsupported,
     /// The input is malformed.

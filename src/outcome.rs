@@ -1,6 +1,7 @@
 //! What running a kernel on a problem gives.
 
 use crate::diagnostic::Diagnostic;
+use crate::kernel::selection::Kept;
 use flashproof_reference::Tensor;
 
 /// Result of one run, whatever the backend.
@@ -22,6 +23,8 @@ pub struct Output {
     /// Log-sum-exp as the kernel wrote it, natural logarithm after the manifest's base is applied
     /// (batch, `num_q_heads`, `seqlen_q`); empty where the kernel writes none.
     pub lse: Vec<f32>,
+    /// Tiles that a kernel kept that chooses its own; `None` where the layout alone decides.
+    pub kept: Option<Kept>,
     /// What the checkers saw while it ran.
     pub findings: Vec<Diagnostic>,
 }

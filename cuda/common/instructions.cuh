@@ -49,25 +49,6 @@ __device__ __forceinline__ void load_matrices_transposed(std::uint32_t (&matrix)
                : "memory");
 }
 
-/// d += a * b for a (16 x 16) and b (16 x 8) in f16, d (16 x 8) in f32.
-///
-/// Lane l holds, of a: rows l / 4 and l / 4 + 8; of d: d[0], d[1] in row l / 4 and d[2], d[3] in
-/// row l / 4 + 8, columns 2 * (l % 4) and the next.
-__device__ __forceinline__ void multiply_add(float (&d)[4], std::uint32_t const (&a)[4],
-                                             std::uint32_t b_low, std::uint32_t b_high) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-      "{%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b_low), "r"(b_high));
-}
-
-/// Both numbers rounded to f16, to nearest even; `low` in the low half.
-__device__ __forceinline__ std::uint32_t pack_f16(float low, float high) {
-  std::uint32_t packed;
-  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
-  return packed;
-}
-
 /// 2^x within 2 ulp of the correctly rounded result, results below 2^-126 flushed to zero;
 /// exp2_approximate(0) = 1 and exp2_approximate(-inf) = 0 exactly.
 __device__ __forceinline__ float exp2_approximate(float x) {

@@ -7,11 +7,11 @@
 /// Finding    shared-race; statically copy-wait-barrier
 /// Case       seqlen_q=64 seqlen_kv=256
 /// Launch     as kernels/block_sparse_sm80.toml says, head_dim 32 only
-/// Repaired   -DREPAIRED: the step as common/block_sparse.cuh has it
+/// Repaired   -DREPAIRED: the step as common/steps.cuh has it
 
 #include "../common/block_sparse.cuh"
 
-struct Steps : flashproof::BlockSparseSteps {
+struct Steps : flashproof::AttentionSteps {
   template <typename StartCopies>
   static __device__ __forceinline__ void exchange_buffers(StartCopies start_copies) {
     flashproof::copy_async_wait<0>();
@@ -22,7 +22,7 @@ struct Steps : flashproof::BlockSparseSteps {
   }
 };
 
-extern "C" __global__ void __launch_bounds__(flashproof::kThreads)
-    block_sparse_sm80_d32(__grid_constant__ flashproof::BlockSparseParameters const parameters) {
-  flashproof::block_sparse_attention<32, Steps>(parameters);
+extern "C" __global__ void __launch_bounds__(flashproof::kThreads) block_sparse_sm80_f16_d32(
+    __grid_constant__ flashproof::BlockSparseParameters<flashproof::F16> const parameters) {
+  flashproof::block_sparse_attention<flashproof::F16, 32, Steps>(parameters);
 }

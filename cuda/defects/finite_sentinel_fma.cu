@@ -10,11 +10,11 @@
 /// Finding    verdict disagree: NaN, or a row that sees no key with a finite lse
 /// Case       seqlen_q=128 seqlen_kv=128 layout=causal+window(20,-)
 /// Launch     as kernels/block_sparse_sm80.toml says, head_dim 32 only
-/// Repaired   -DREPAIRED: the step as common/block_sparse.cuh has it
+/// Repaired   -DREPAIRED: the step as common/steps.cuh has it
 
 #include "../common/block_sparse.cuh"
 
-struct Steps : flashproof::BlockSparseSteps {
+struct Steps : flashproof::AttentionSteps {
   static __device__ __forceinline__ float hidden_score() {
 #ifdef REPAIRED
     return -CUDART_INF_F;
@@ -33,7 +33,7 @@ struct Steps : flashproof::BlockSparseSteps {
   }
 };
 
-extern "C" __global__ void __launch_bounds__(flashproof::kThreads)
-    block_sparse_sm80_d32(__grid_constant__ flashproof::BlockSparseParameters const parameters) {
-  flashproof::block_sparse_attention<32, Steps>(parameters);
+extern "C" __global__ void __launch_bounds__(flashproof::kThreads) block_sparse_sm80_f16_d32(
+    __grid_constant__ flashproof::BlockSparseParameters<flashproof::F16> const parameters) {
+  flashproof::block_sparse_attention<flashproof::F16, 32, Steps>(parameters);
 }

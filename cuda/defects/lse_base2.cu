@@ -8,13 +8,13 @@
 /// Finding    verdict disagree, in lse only
 /// Case       seqlen_q=16 seqlen_kv=64
 /// Launch     as kernels/block_sparse_sm80.toml says, head_dim 32 only
-/// Repaired   -DREPAIRED: the step as common/block_sparse.cuh has it
+/// Repaired   -DREPAIRED: the step as common/steps.cuh has it
 
 #include "../common/block_sparse.cuh"
 
-struct Steps : flashproof::BlockSparseSteps {
-  static __device__ __forceinline__ float log_sum_exp(float row_max, float row_sum,
-                                                      flashproof::BlockSparseParameters const& p) {
+struct Steps : flashproof::AttentionSteps {
+  static __device__ __forceinline__ float log_sum_exp(
+      float row_max, float row_sum, flashproof::AttentionParameters<flashproof::F16> const& p) {
 #ifdef REPAIRED
     float const log_row_sum = __fmul_rn(flashproof::log2_approximate(row_sum), CUDART_LN2_F);
     return __fmaf_rn(row_max, p.scale, log_row_sum);
@@ -24,7 +24,7 @@ struct Steps : flashproof::BlockSparseSteps {
   }
 };
 
-extern "C" __global__ void __launch_bounds__(flashproof::kThreads)
-    block_sparse_sm80_d32(__grid_constant__ flashproof::BlockSparseParameters const parameters) {
-  flashproof::block_sparse_attention<32, Steps>(parameters);
+extern "C" __global__ void __launch_bounds__(flashproof::kThreads) block_sparse_sm80_f16_d32(
+    __grid_constant__ flashproof::BlockSparseParameters<flashproof::F16> const parameters) {
+  flashproof::block_sparse_attention<flashproof::F16, 32, Steps>(parameters);
 }

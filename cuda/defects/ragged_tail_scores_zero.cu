@@ -8,13 +8,13 @@
 /// Finding    verdict disagree, in o and lse
 /// Case       seqlen_q=16 seqlen_kv=17
 /// Launch     as kernels/block_sparse_sm80.toml says, head_dim 32 only
-/// Repaired   -DREPAIRED: the step as common/block_sparse.cuh has it
+/// Repaired   -DREPAIRED: the step as common/steps.cuh has it
 
 #include "../common/block_sparse.cuh"
 
-struct Steps : flashproof::BlockSparseSteps {
+struct Steps : flashproof::AttentionSteps {
   static __device__ __forceinline__ flashproof::KeyRange key_range(
-      int q, flashproof::BlockSparseParameters const& p) {
+      int q, flashproof::AttentionParameters<flashproof::F16> const& p) {
     int const diagonal = q + p.seqlen_kv - p.seqlen_q;
 #ifdef REPAIRED
     int const keys_end = p.seqlen_kv;
@@ -29,7 +29,7 @@ struct Steps : flashproof::BlockSparseSteps {
   }
 };
 
-extern "C" __global__ void __launch_bounds__(flashproof::kThreads)
-    block_sparse_sm80_d32(__grid_constant__ flashproof::BlockSparseParameters const parameters) {
-  flashproof::block_sparse_attention<32, Steps>(parameters);
+extern "C" __global__ void __launch_bounds__(flashproof::kThreads) block_sparse_sm80_f16_d32(
+    __grid_constant__ flashproof::BlockSparseParameters<flashproof::F16> const parameters) {
+  flashproof::block_sparse_attention<flashproof::F16, 32, Steps>(parameters);
 }

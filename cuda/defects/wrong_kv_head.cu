@@ -7,13 +7,13 @@
 /// Finding    verdict disagree, in o and lse
 /// Case       num_q_heads=4 num_kv_heads=2 seqlen_q=16 seqlen_kv=64
 /// Launch     as kernels/block_sparse_sm80.toml says, head_dim 32 only
-/// Repaired   -DREPAIRED: the step as common/block_sparse.cuh has it
+/// Repaired   -DREPAIRED: the step as common/steps.cuh has it
 
 #include "../common/block_sparse.cuh"
 
-struct Steps : flashproof::BlockSparseSteps {
+struct Steps : flashproof::AttentionSteps {
   static __device__ __forceinline__ std::uint32_t kv_head(
-      std::uint32_t q_head, flashproof::BlockSparseParameters const& p) {
+      std::uint32_t q_head, flashproof::AttentionParameters<flashproof::F16> const& p) {
 #ifdef REPAIRED
     return q_head / (p.num_q_heads / p.num_kv_heads);
 #else
@@ -22,7 +22,7 @@ struct Steps : flashproof::BlockSparseSteps {
   }
 };
 
-extern "C" __global__ void __launch_bounds__(flashproof::kThreads)
-    block_sparse_sm80_d32(__grid_constant__ flashproof::BlockSparseParameters const parameters) {
-  flashproof::block_sparse_attention<32, Steps>(parameters);
+extern "C" __global__ void __launch_bounds__(flashproof::kThreads) block_sparse_sm80_f16_d32(
+    __grid_constant__ flashproof::BlockSparseParameters<flashproof::F16> const parameters) {
+  flashproof::block_sparse_attention<flashproof::F16, 32, Steps>(parameters);
 }

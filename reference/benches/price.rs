@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo bench -p flashproof-reference --bench price            a table of medians and ratios
+//! cargo bench -p flashproof-reference --bench price -- f16 blocks   of the cases with these words
 //! cargo bench -p flashproof-reference --bench price -- --csv   the same for reports/timing
 //! ```
 //!
@@ -75,6 +76,8 @@ fn ratio(above: &[f64], below: &[f64]) -> f64 {
 
 struct Table {
     csv: bool,
+    /// Words of the cases to run; all without.
+    words: Vec<String>,
 }
 
 impl Table {
@@ -92,6 +95,9 @@ impl Table {
 
     /// One case: certified, plain with the library's exponential, plain with a vectorised one.
     fn case(&self, name: &str, threads: usize, problem: &Problem) {
+        if !self.words.iter().all(|word| name.contains(word)) {
+            return;
+        }
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool.expect("threads");
         let run = || pool.install(|| attention(problem)).expect("a problem");
@@ -137,8 +143,12 @@ impl Table {
 }
 
 fn main() {
+    let (options, words) = std::env::args()
+        .skip(1)
+        .partition::<Vec<_>, _>(|word| word.starts_with('-'));
     let table = Table {
-        csv: std::env::args().any(|argument| argument == "--csv"),
+        csv: options.iter().any(|option| option == "--csv"),
+        words,
     };
     table.line([
         "case",

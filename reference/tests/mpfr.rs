@@ -49,7 +49,7 @@ fn row(problem: &Problem, q_row: usize, kv_rows: &[usize]) -> (Vec<f64>, f64) {
             .iter()
             .map(|(_, kv_row)| exact(at(&problem.v, kv_row * d + channel)))
             .collect();
-        settle(|level| {
+        settle(None, |level| {
             let precision = PRECISIONS[level];
             let zero = || Float::with_val(precision, 0.0);
             let (mut numerator, mut reach, mut sum) = (zero(), zero(), zero());
@@ -77,7 +77,9 @@ fn row(problem: &Problem, q_row: usize, kv_rows: &[usize]) -> (Vec<f64>, f64) {
         })
     });
     let o: Vec<f64> = o.collect();
-    let lse = settle(|level| {
+    // More than one weight: above the largest score, by less than any precision shows perhaps.
+    let above = (scores.len() > 1).then_some(&max);
+    let lse = settle(above, |level| {
         let precision = PRECISIONS[level];
         let mut sum = Float::with_val(precision, 0.0);
         for weight in weights(level) {
@@ -96,12 +98,17 @@ fn off(precision: u32) -> Float {
     Float::with_val(64, 2.0).pow(40 - i32::try_from(precision).expect("small"))
 }
 
-/// The first rounding that is certain.
-fn settle(at: impl Fn(usize) -> (Float, Float)) -> f64 {
+/// The first rounding that is certain, of a value that is known to lie above a number, however little.
+fn settle(above: Option<&Float>, at: impl Fn(usize) -> (Float, Float)) -> f64 {
     for level in 0..PRECISIONS.len() {
         let (value, error) = at(level);
         let wide = value.prec() + 64;
-        let low = rounded(&Float::with_val(wide, &value - &error));
+        let mut low = rounded(&Float::with_val(wide, &value - &error));
+        if let Some(above) = above {
+            // The smallest rounding of anything above.
+            let little = Float::with_val(64, 2.0).pow(-6000);
+            low = low.max(rounded(&Float::with_val(8000, above + &little)));
+        }
         let high = rounded(&Float::with_val(wide, &value + &error));
         if low.to_bits() == high.to_bits() {
             return low;

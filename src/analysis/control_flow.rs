@@ -148,39 +148,87 @@ fn loop_heads(blocks: &[Block]) -> Vec<bool> {
     heads
 }
 
-/// Immediate post-dominators, by shrinking sets: functions have tens of blocks.
+/// Immediate post-dominators: Cooper, Harvey and Kennedy's iteration ("A Simple, Fast Dominance Algorithm", 2001) on the
+/// reversed graph, whose root is the end of the function. A block from which the end cannot be reached has none.
 fn meetings(blocks: &[Block]) -> Vec<Option<BlockIndex>> {
-    let count = blocks.len();
-    let all = vec![true; count];
-    let mut after: Vec<Vec<bool>> = vec![all; count];
+    let end = blocks.len();
+    let mut before: Vec<Vec<BlockIndex>> = vec![Vec::new(); end + 1];
+    for (at, block) in blocks.iter().enumerate() {
+        for next in block.successors() {
+            before[next].push(at);
+        }
+        if block.may_end {
+            before[end].push(at);
+        }
+    }
+    let order = postorder(&before, end);
+    let mut rank = vec![None; end + 1];
+    for (at, block) in order.iter().enumerate() {
+        rank[*block] = Some(at);
+    }
+    let mut nearest: Vec<Option<BlockIndex>> = vec![None; end + 1];
+    nearest[end] = Some(end);
     let mut changed = true;
     while changed {
         changed = false;
-        for block in (0..count).rev() {
-            let mut set = vec![!blocks[block].may_end; count];
-            for next in blocks[block].successors() {
-                set.iter_mut()
-                    .zip(&after[next])
-                    .for_each(|(one, other)| *one &= other);
-            }
-            set[block] = true;
-            if set != after[block] {
-                after[block] = set;
+        for &block in order.iter().rev().filter(|block| **block != end) {
+            let after = blocks[block].successors();
+            let ends = blocks[block].may_end.then_some(end);
+            let met = after
+                .chain(ends)
+                .filter(|next| nearest[*next].is_some())
+                .reduce(|a, b| common(&nearest, &rank, a, b));
+            if met.is_some() && nearest[block] != met {
+                nearest[block] = met;
                 changed = true;
             }
         }
     }
-    (0..count)
-        .map(|block| {
-            let mine: Vec<BlockIndex> = (0..count)
-                .filter(|other| *other != block && after[block][*other])
-                .collect();
-            // The nearest one is passed before all the others: it has the largest set.
-            mine.iter()
-                .copied()
-                .max_by_key(|other| after[*other].iter().filter(|one| **one).count())
-        })
+    nearest.truncate(end);
+    nearest
+        .into_iter()
+        .map(|met| met.filter(|met| *met != end))
         .collect()
+}
+
+/// The first block on both ways up from two blocks.
+fn common(
+    nearest: &[Option<BlockIndex>],
+    rank: &[Option<usize>],
+    mut a: BlockIndex,
+    mut b: BlockIndex,
+) -> BlockIndex {
+    let up = |block: BlockIndex| nearest[block].expect("a block that was reached has one");
+    while a != b {
+        while rank[a] < rank[b] {
+            a = up(a);
+        }
+        while rank[b] < rank[a] {
+            b = up(b);
+        }
+    }
+    a
+}
+
+/// Nodes reached from a root, each after those reached from it.
+fn postorder(edges: &[Vec<BlockIndex>], root: BlockIndex) -> Vec<BlockIndex> {
+    let mut order = Vec::new();
+    let mut seen = vec![false; edges.len()];
+    seen[root] = true;
+    let mut stack = vec![(root, 0)];
+    while let Some((node, edge)) = stack.pop() {
+        match edges[node].get(edge) {
+            None => order.push(node),
+            Some(&next) => {
+                stack.push((node, edge + 1));
+                if !seen[next] {
+                    seen[next] = true;
+                    stack.push((next, 0));
+                }
+            }
+        }
+    }
+    order
 }
 
 #[cfg(test)]

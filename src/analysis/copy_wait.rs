@@ -31,6 +31,9 @@
 //!   as independent of each other, so the path may be one that no launch takes.
 //! * *Unknown*: something could not be decided; the reason names the instruction. Never silence.
 //!
+//! A load from an address that is the same in all threads is taken to give all of them the same number, though nothing is
+//! known of it: that holds while nobody writes there meanwhile, as for the lists and parameters that kernels branch on.
+//!
 //! What it can miss: it asks about reads only (a copy that overwrites a tile which other threads still read is the
 //! race detector's); generic loads whose address is unknown are taken not to read shared memory that was only
 //! written through other windows; smaller CTAs than declared are covered as long as addresses do not depend on
@@ -41,7 +44,6 @@ mod explore;
 mod overlap;
 mod question;
 mod report;
-mod slice;
 mod state;
 
 use super::evaluate::Context;
@@ -62,7 +64,7 @@ pub const BARRIER: Code = Code("copy-wait-barrier");
 pub const UNDECIDED: Code = Code("copy-wait-undecided");
 
 /// Branches of a function that is looked at: the control-flow graph takes their square in memory.
-const BRANCHES_MAX: usize = 4096;
+pub(super) const BRANCHES_MAX: usize = 4096;
 
 /// Checks one function.
 pub fn run(module: &Module, function: &Function) -> PassResult {

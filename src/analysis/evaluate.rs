@@ -17,7 +17,7 @@ pub(super) struct Context<'m> {
     /// True where every launch has exactly these.
     exact_cta: bool,
     /// Address of each shared variable: module scope, then function scope.
-    shared: [Vec<Option<u64>>; 2],
+    pub(super) shared: [Vec<Option<u64>>; 2],
 }
 
 /// Most threads that a CTA can have.
@@ -86,6 +86,10 @@ impl<'m> Context<'m> {
             | SpecialRegister::Nsmid
             | SpecialRegister::DynamicSmemSize
             | SpecialRegister::TotalSmemSize => Value::unknown(false),
+            #[rustfmt::skip]
+            SpecialRegister::ClusteridX | SpecialRegister::ClusteridY | SpecialRegister::ClusteridZ | SpecialRegister::NclusteridX | SpecialRegister::NclusteridY
+            | SpecialRegister::NclusteridZ | SpecialRegister::ClusterCtaidX | SpecialRegister::ClusterCtaidY | SpecialRegister::ClusterCtaidZ | SpecialRegister::ClusterNctaidX
+            | SpecialRegister::ClusterNctaidY | SpecialRegister::ClusterNctaidZ | SpecialRegister::ClusterCtarank | SpecialRegister::ClusterNctarank => Value::unknown(false),
             SpecialRegister::Warpid
             | SpecialRegister::Smid
             | SpecialRegister::LanemaskEq

@@ -3,14 +3,30 @@
 //! Each pass states what its answers mean and what it can miss in its header. An answer has three values; what a pass
 //! cannot decide it says, with the place and the reason.
 
+mod access;
+pub mod allow;
+pub mod bank_conflict;
 mod control_flow;
 pub mod copy_wait;
+pub mod divergence;
 mod evaluate;
+mod finding;
 pub mod layout;
+pub mod occupancy;
+pub mod shared_bounds;
+pub mod shared_init;
+pub mod shared_race;
+mod slice;
+pub mod softmax;
+pub mod uniformity;
+pub mod unused;
 mod value;
+mod walk;
 
-use crate::diagnostic::Diagnostic;
-use crate::ptx::{Module, inline};
+use crate::contract::Contract;
+use crate::diagnostic::{Code, Diagnostic};
+use crate::ptx::{Function, Module, Op, inline};
+use evaluate::Context;
 use std::borrow::Cow;
 
 /// What a pass says about a function.
@@ -39,15 +55,104 @@ pub struct PassResult {
     pub states: usize,
 }
 
-/// Runs every pass on every entry, in the order of the text.
+/// Runs every pass on every entry, in the order of the text, knowing of a launch what the text says.
 pub fn analyze(module: &Module) -> Vec<PassResult> {
+    analyze_under(module, &|_| None)
+}
+
+/// Runs every pass on every entry, each with what a launch of it is promised.
+pub fn analyze_under(
+    module: &Module,
+    contract: &dyn Fn(&Function) -> Option<Contract>,
+) -> Vec<PassResult> {
     module
         .functions
         .iter()
-        .map(|function| {
+        .flat_map(|function| {
             // What cannot be put in place is analysed as it stands; running it says why.
             let whole = inline(module, function).unwrap_or(Cow::Borrowed(function));
-            copy_wait::run(module, &whole)
+            passes(module, &whole, contract(function).as_ref())
         })
         .collect()
+}
+
+/// Passes that need a walk over the paths of a CTA.
+const WALKED: [(&str, Code); 5] = [
+    (shared_race::PASS, shared_race::UNDECIDED),
+    (divergence::PASS, divergence::UNDECIDED),
+    (shared_bounds::PASS, shared_bounds::UNDECIDED),
+    (shared_init::PASS, shared_init::UNDECIDED),
+    (bank_conflict::PASS, bank_conflict::UNDECIDED),
+];
+
+fn passes(module: &Module, function: &Function, contract: Option<&Contract>) -> Vec<PassResult> {
+    let unfollowed = unfollowed(function);
+    let mut results = vec![match &unfollowed {
+        None => copy_wait::run(module, function),
+        Some((at, why)) => {
+            let site = finding::site(module, function, *at, "here");
+            let finding = finding::undecided(copy_wait::UNDECIDED, why.clone(), vec![site]);
+            finding::result(copy_wait::PASS, function, vec![finding], 0)
+        }
+    }];
+    let context = match unfollowed {
+        None => context(module, function),
+        Some((_, why)) => Err(why),
+    };
+    match context {
+        Ok(context) => {
+            let walk = walk::walk(&context);
+            results.extend([
+                shared_race::run(&context, &walk),
+                divergence::run(&context, &walk),
+                shared_bounds::run(&context, &walk, contract),
+                shared_init::run(&context, &walk),
+                bank_conflict::run(&context, &walk),
+            ]);
+        }
+        Err(why) => {
+            results.extend(WALKED.map(|(pass, code)| {
+                let site = finding::site(module, function, 0, "the entry begins here");
+                let finding = finding::undecided(code, why.clone(), vec![site]);
+                finding::result(pass, function, vec![finding], 0)
+            }));
+        }
+    }
+    results.push(softmax::run(module, function));
+    results.push(unused::run(module, function));
+    results
+}
+
+/// A jump that no pass over paths follows, and why.
+fn unfollowed(function: &Function) -> Option<(usize, String)> {
+    let at = function
+        .instructions
+        .iter()
+        .position(|found| matches!(found.op, Op::BranchIndexed { .. } | Op::Call(_)))?;
+    let line = function.instructions[at].span.line;
+    Some((
+        at,
+        format!("the call or branch by a list at line {line} is not followed"),
+    ))
+}
+
+/// What the walk needs to know, or why it cannot begin.
+fn context<'m>(module: &'m Module, function: &'m Function) -> Result<Context<'m>, String> {
+    let branches = function.instructions.iter();
+    let branches = branches
+        .filter(|instruction| matches!(instruction.op, Op::Bra { .. }))
+        .count();
+    if branches > copy_wait::BRANCHES_MAX {
+        return Err(format!(
+            "`{}` has {branches} branches, more than the {} that are followed",
+            function.name,
+            copy_wait::BRANCHES_MAX
+        ));
+    }
+    Context::new(module, function).ok_or_else(|| {
+        format!(
+            "`{}` does not declare how many threads a CTA has (`.reqntid` or `.maxntid`, at most 1024 in all): compile it with __launch_bounds__",
+            function.name
+        )
+    })
 }

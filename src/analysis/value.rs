@@ -272,7 +272,12 @@ impl Value {
                 a.add(b).cut(mask)
             }
         };
-        let varying = self.differs() || other.differs();
+        // A symbol that is the same in all threads stays so whatever known numbers are added; unknown bits of an offset
+        // become different ones where the other differs.
+        let open = |value: &Self| value.lanes.iter().any(|lane| lane.value().is_none());
+        let varying = self.varying
+            || other.varying
+            || ((open(self) || open(other)) && (self.differs() || other.differs()));
         Some(
             Self {
                 symbol,

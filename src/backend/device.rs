@@ -3,6 +3,7 @@
 use super::finding;
 use crate::device::{self, DeviceError};
 use crate::diagnostic::Blame;
+use crate::kernel::selection::Kept;
 use crate::kernel::{Binding, Kernel};
 use crate::outcome::{Outcome, Output};
 use flashproof_reference::Problem;
@@ -26,6 +27,16 @@ pub fn run(kernel: &Kernel, problem: &Problem) -> Outcome {
     }
 }
 
+fn kept(kernel: &Kernel, bytes: &[u8]) -> Kept {
+    let words = bytes.chunks_exact(4);
+    Kept {
+        words: words
+            .map(|word| u32::from_le_bytes(word.try_into().expect("4 bytes")))
+            .collect(),
+        tile: kernel.manifest().tile_shape(),
+    }
+}
+
 /// The outputs among the buffers that a launch has written, by their index.
 pub(super) fn decode(
     kernel: &Kernel,
@@ -45,6 +56,7 @@ pub(super) fn decode(
         Ok(outputs) => Outcome::Finished(Output {
             o: outputs.o,
             lse: outputs.lse,
+            kept: bytes("kept").map(|bytes| kept(kernel, bytes)),
             findings: Vec::new(),
         }),
         Err(error) => Outcome::Trapped(vec![finding("decode", Blame::Toolkit, error.to_string())]),

@@ -68,6 +68,7 @@ impl Backend {
                 Ok((o, lse)) => Outcome::Finished(Output {
                     o,
                     lse,
+                    kept: None,
                     findings: Vec::new(),
                 }),
                 Err(error) => Outcome::Unsupported(error.to_string()),

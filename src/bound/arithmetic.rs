@@ -222,6 +222,12 @@ impl Arithmetic {
         compounded(roundings)
     }
 
+    /// Error of a score before its scale: a sum of `head_dim` products whose magnitudes, operands raised to the smallest
+    /// normal number of their format, sum to `magnitude`.
+    pub fn score_error(&self, head_dim: usize, magnitude: f64) -> f64 {
+        self.sum_error(head_dim, 1) * magnitude
+    }
+
     /// One block of a sum of `count` products: how many products; what it adds per unit of its largest addend; and per
     /// unit of its result.
     pub(super) fn block(&self, count: usize) -> (usize, f64, f64) {

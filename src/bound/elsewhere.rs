@@ -137,10 +137,7 @@ mod tests {
             let problem = line.parse::<Case>().unwrap().problem().unwrap();
             let answer = attention(&problem).unwrap();
             let dtype = problem.dtype();
-            let method = Method {
-                p_dtype: dtype,
-                ..manifest.method
-            };
+            let method = manifest.method.for_inputs(dtype);
             let known = Arithmetic::of(&method, manifest.lse_base, Generation::Ampere);
             let bounds: Vec<Bound> = [
                 known,

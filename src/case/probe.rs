@@ -180,9 +180,8 @@ mod tests {
         let answer = attention(&problem).unwrap();
         let manifest = kernel::by_name("block_sparse_sm80").unwrap().manifest();
         [ScoreScaling::SubtractThenScale, ScoreScaling::Fused].map(|score| {
-            let mut method = manifest.method;
+            let mut method = manifest.method.for_inputs(problem.dtype());
             method.score = score;
-            method.p_dtype = problem.dtype();
             let arithmetic = Arithmetic::of(&method, manifest.lse_base, Generation::Ampere);
             let exact = Bound::of(&problem, &answer, &arithmetic).exact;
             let count = u32::try_from(exact.iter().filter(|exact| **exact).count()).unwrap();

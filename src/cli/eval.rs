@@ -3,6 +3,8 @@
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
+use crate::study::Shard;
+
 /// A task of `eval`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Task {
@@ -41,6 +43,18 @@ pub enum Through {
 /// Arguments of `eval`.
 #[derive(Clone, Debug, Args)]
 pub struct Eval {
+    /// Study to run; its results lie beside it, under its name. The flags that describe a study are for one without a plan
+    #[arg(value_name = "PLAN.toml", conflicts_with_all = ["task", "pairs", "arms", "noise", "levels", "queries", "contexts", "split", "seed", "name", "through"])]
+    pub plan: Option<PathBuf>,
+    /// Make only part I of N of the plan's cells, I from 0 to N (N/N is 0/N); `flashproof merge` puts the parts together
+    #[arg(long, value_name = "I/N", requires = "plan")]
+    pub shard: Option<Shard>,
+    /// Make no cell: tables, plots and report from the stored results alone
+    #[arg(long, requires = "plan", conflicts_with = "shard")]
+    pub stored: bool,
+    /// Make no cell: run N documents of each context language and write what the arms see of them (NAME_mechanism.csv)
+    #[arg(long, value_name = "N", requires = "plan", conflicts_with_all = ["shard", "stored"])]
+    pub mechanism: Option<usize>,
     /// Task
     #[arg(long, value_enum, default_value_t)]
     pub task: Task,
@@ -81,9 +95,9 @@ pub struct Eval {
     /// Name of the files in the folder; a run of the same name goes on where it stopped
     #[arg(long, value_name = "NAME", default_value = "mlqa_distractor")]
     pub name: String,
-    /// Folder for per-query results, table and plot
-    #[arg(long, value_name = "DIR", default_value = "reports/accuracy")]
-    pub out: PathBuf,
+    /// Folder for per-query results, table and plot; the plan's own, or reports/accuracy without a plan
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
     /// Also run passages through the CUDA kernel, and compare
     #[arg(long, value_enum, requires = "passages")]
     pub through: Option<Through>,

@@ -1,12 +1,17 @@
 //! `flashproof analyze`: static passes over PTX.
 
 use super::modules::{is_file, kernels, read_text};
-use super::{Failure, Status};
-use crate::analysis::{Answer, PassResult, analyze};
-use crate::cli::{self, Format};
+use super::{Failure, Status, resources};
+use crate::analysis::allow::{self, Allowed};
+use crate::analysis::{Answer, PassResult, analyze_under};
+use crate::case::Case;
+use crate::cli::{self, FindingFormat};
+use crate::contract::Contract;
 use crate::diagnostic::{Blame, Diagnostic};
-use crate::ptx;
-use crate::report::diagnostic;
+use crate::kernel::Kernel;
+use crate::ptx::{self, Function};
+use crate::report::table::Table;
+use crate::report::{diagnostic, sarif};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
@@ -15,18 +20,26 @@ use std::path::Path;
 struct Text {
     name: String,
     ptx: String,
+    /// The kernel, where its manifest is known.
+    kernel: Option<Kernel>,
 }
 
 /// What the passes say about one text.
 struct Analysed {
     name: String,
     results: Vec<PassResult>,
-    /// Why the text could not be read.
-    error: Option<Diagnostic>,
+    /// Why the text could not be read, and what is wrong with its allowances.
+    errors: Vec<Diagnostic>,
+    /// Findings that the text allows.
+    allowed: Vec<Allowed>,
 }
 
 pub(super) fn run(arguments: &cli::Analyze, out: &mut dyn Write) -> Result<Status, Failure> {
-    let texts = texts(&arguments.modules)?;
+    let manifest = arguments.manifest.as_deref().map(read_text).transpose()?;
+    let texts = texts(&arguments.modules, manifest.as_deref())?;
+    if arguments.resources {
+        return resources_of(&texts, out);
+    }
     let analysed: Vec<Analysed> = texts.iter().map(analysed).collect();
     let status = analysed
         .iter()
@@ -34,23 +47,38 @@ pub(super) fn run(arguments: &cli::Analyze, out: &mut dyn Write) -> Result<Statu
         .max()
         .unwrap_or(Status::Agree);
     match arguments.format {
-        Format::Text => out.write_all(render(&analysed).as_bytes())?,
-        Format::Json => {
+        FindingFormat::Text => out.write_all(render(&analysed).as_bytes())?,
+        FindingFormat::Json => {
             let documents: Vec<Value> = analysed.iter().map(json_of).collect();
             writeln!(out, "{:#}", json!({ "modules": documents }))?;
+        }
+        FindingFormat::Sarif => {
+            let entries: Vec<sarif::Entry<'_>> = analysed.iter().flat_map(entries).collect();
+            writeln!(out, "{:#}", sarif::document(&entries))?;
         }
     }
     Ok(status)
 }
 
+fn resources_of(texts: &[Text], out: &mut dyn Write) -> Result<Status, Failure> {
+    let mut table = Table::new(resources::COLUMNS);
+    for text in texts {
+        let module = ptx::parse(&text.name, &text.ptx).map_err(Failure::input)?;
+        let promised = |function: &Function| contract(text.kernel.as_ref(), function);
+        resources::rows(&mut table, &text.name, &text.ptx, &module, &promised)?;
+    }
+    out.write_all(table.text().as_bytes())?;
+    Ok(Status::Agree)
+}
+
 /// What the passes say about every right kernel of the table, as text.
 pub(super) fn all() -> Result<(String, Status), Failure> {
-    let analysed: Vec<Analysed> = texts(&[])?.iter().map(analysed).collect();
+    let analysed: Vec<Analysed> = texts(&[], None)?.iter().map(analysed).collect();
     let status = analysed.iter().map(status_of).max();
     Ok((render(&analysed), status.unwrap_or(Status::Unsupported)))
 }
 
-fn texts(modules: &[String]) -> Result<Vec<Text>, Failure> {
+fn texts(modules: &[String], manifest: Option<&str>) -> Result<Vec<Text>, Failure> {
     if modules.is_empty() {
         return Ok(kernels(&[])?.into_iter().map(text_of).collect());
     }
@@ -58,9 +86,15 @@ fn texts(modules: &[String]) -> Result<Vec<Text>, Failure> {
         .iter()
         .map(|module| {
             if is_file(module) {
+                let ptx = read_text(Path::new(module))?;
+                let kernel = manifest
+                    .map(|manifest| Kernel::from_parts(module, &ptx, manifest))
+                    .transpose()
+                    .map_err(Failure::input)?;
                 Ok(Text {
                     name: module.clone(),
-                    ptx: read_text(Path::new(module))?,
+                    ptx,
+                    kernel,
                 })
             } else {
                 Ok(kernels(std::slice::from_ref(module))?
@@ -73,39 +107,90 @@ fn texts(modules: &[String]) -> Result<Vec<Text>, Failure> {
         .collect()
 }
 
-fn text_of(kernel: &crate::kernel::Kernel) -> Text {
+fn text_of(kernel: &Kernel) -> Text {
     Text {
         name: kernel.name().to_owned(),
         ptx: kernel.ptx().to_owned(),
+        kernel: Some(kernel.clone()),
     }
 }
 
 fn analysed(text: &Text) -> Analysed {
-    let (results, error) = match ptx::parse(&text.name, &text.ptx) {
-        Ok(module) => (analyze(&module), None),
-        Err(error) => (Vec::new(), Some(error.diagnostic())),
+    let (mut results, mut errors) = match ptx::parse(&text.name, &text.ptx) {
+        Ok(module) => (
+            analyze_under(&module, &|function| {
+                contract(text.kernel.as_ref(), function)
+            }),
+            Vec::new(),
+        ),
+        Err(error) => (Vec::new(), vec![error.diagnostic()]),
     };
+    let (allowed, complaints) = allow::apply(&text.name, &text.ptx, &mut results);
+    errors.extend(complaints);
     Analysed {
         name: text.name.clone(),
         results,
-        error,
+        errors,
+        allowed,
     }
 }
 
+/// What a launch of a function is promised: that of a small problem for which the manifest names it.
+fn contract(kernel: Option<&Kernel>, function: &Function) -> Option<Contract> {
+    let kernel = kernel?;
+    let requires = &kernel.manifest().requires;
+    for dtype in &requires.dtype {
+        for head_dim in &requires.head_dim {
+            let mut case = Case::smallest(kernel.name());
+            case.shape.head_dim = usize::try_from(*head_dim).ok()?;
+            case.dtype = *dtype;
+            let binding = case
+                .problem()
+                .ok()
+                .and_then(|problem| kernel.bind(&problem).ok());
+            if let Some(binding) = binding.filter(|binding| binding.entry == function.name) {
+                return Some(binding.contract());
+            }
+        }
+    }
+    None
+}
+
+/// Every finding of a text for SARIF, the allowed ones with their reason.
+fn entries(analysed: &Analysed) -> impl Iterator<Item = sarif::Entry<'_>> {
+    let uri = analysed.name.as_str();
+    let of_results = analysed.results.iter().flat_map(|result| &result.findings);
+    let left = analysed.errors.iter().chain(of_results);
+    let left = left.map(move |finding| sarif::Entry {
+        uri,
+        finding,
+        allowed: None,
+    });
+    left.chain(analysed.allowed.iter().map(move |allowed| sarif::Entry {
+        uri,
+        finding: &allowed.finding,
+        allowed: Some(&allowed.reason),
+    }))
+}
+
+/// The worst of the findings that are left: advice is none, and what is not decided says nothing.
 fn status_of(analysed: &Analysed) -> Status {
-    let of_error = analysed.error.iter().map(|error| match error.blame {
+    let of_errors = analysed.errors.iter().map(|error| match error.blame {
         Blame::Unsupported => Status::Unsupported,
-        Blame::Kernel | Blame::Input | Blame::Toolkit => Status::BadInput,
+        Blame::Kernel | Blame::Advice | Blame::Input | Blame::Toolkit => Status::BadInput,
     });
-    let of_results = analysed.results.iter().map(|result| match result.answer {
-        Answer::Proved => Status::Agree,
-        Answer::Refuted => Status::Disagree,
-        Answer::Unknown => Status::Unsupported,
+    let findings = analysed.results.iter().flat_map(|result| &result.findings);
+    let of_findings = findings.map(|finding| match finding.blame {
+        Blame::Advice => Status::Agree,
+        Blame::Unsupported => Status::Unsupported,
+        Blame::Kernel | Blame::Input | Blame::Toolkit => Status::Disagree,
     });
-    of_error
-        .chain(of_results)
-        .max()
-        .unwrap_or(Status::Unsupported)
+    let nothing = if analysed.results.is_empty() {
+        Status::Unsupported
+    } else {
+        Status::Agree
+    };
+    of_errors.chain(of_findings).fold(nothing, Status::max)
 }
 
 fn word(answer: Answer) -> &'static str {
@@ -121,12 +206,18 @@ fn render(analysed: &[Analysed]) -> String {
     let mut text = String::new();
     for module in analysed {
         let of_results = module.results.iter().flat_map(|result| &result.findings);
-        for finding in module.error.iter().chain(of_results) {
+        for finding in module.errors.iter().chain(of_results) {
             text += &diagnostic::text(finding, None);
             text += "\n";
         }
     }
     for module in analysed {
+        for allowed in &module.allowed {
+            text += &format!(
+                "{}: {}: {} allowed: {}\n",
+                module.name, allowed.pass, allowed.finding.code, allowed.reason
+            );
+        }
         for result in &module.results {
             text += &format!(
                 "{}: {}: {}: {}\n",
@@ -161,6 +252,12 @@ fn json_of(analysed: &Analysed) -> Value {
     json!({
         "module": analysed.name,
         "results": results,
-        "error": analysed.error.as_ref().map(|error| diagnostic::json(error, None)),
+        "error": analysed.errors.first().map(|error| diagnostic::json(error, None)),
+        "errors": analysed.errors.iter().map(|error| diagnostic::json(error, None)).collect::<Vec<_>>(),
+        "allowed": analysed.allowed.iter().map(|allowed| json!({
+            "finding": diagnostic::json(&allowed.finding, None),
+            "pass": allowed.pass,
+            "reason": allowed.reason,
+        })).collect::<Vec<_>>(),
     })
 }

@@ -71,6 +71,7 @@ pub(super) fn run(arguments: &cli::Judge, out: &mut dyn Write) -> Result<Status,
     let outcome = Outcome::Finished(Output {
         o,
         lse,
+        kept: None,
         findings: Vec::new(),
     });
     let empty_row = match arguments.empty_rows {

@@ -3,6 +3,7 @@
 mod analyze;
 mod answer;
 mod bench;
+mod calibrate;
 mod eval;
 mod explain;
 mod fetch;
@@ -11,11 +12,14 @@ mod judge;
 mod kernels;
 mod layout;
 mod machine;
+mod merge;
 mod model;
 mod modules;
 mod mutants;
 mod progress;
+mod publish;
 mod report;
+mod resources;
 mod score;
 mod selftest;
 mod through;
@@ -149,6 +153,8 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> Result<Status, Failure> {
         Command::Kernels(arguments) => kernels::run(arguments, out),
         Command::Fetch(arguments) => fetch::run(arguments, out),
         Command::Eval(arguments) => eval::run(arguments, out),
+        Command::Merge(arguments) => merge::run(arguments, out),
+        Command::Calibrate(arguments) => calibrate::run(arguments, out),
         Command::Explain(arguments) => explain::run(arguments, out),
         Command::Selftest(arguments) => selftest::run(arguments, out),
         Command::Score(arguments) => score::run(arguments, out),

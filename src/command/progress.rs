@@ -1,8 +1,11 @@
 //! Progress bars on standard error; silent where that is not a terminal.
 
+use crate::convert::usize_to_f64;
 use crate::fetch::Observer;
 use crate::study::{Event, Progress};
 use indicatif::{ProgressBar, ProgressStyle};
+use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
 
 /// A bar that counts `length` things called `what`.
 pub(super) fn count(length: u64, what: &str) -> ProgressBar {
@@ -60,13 +63,43 @@ impl Observer for FetchBar {
 #[derive(Debug)]
 pub(super) struct StudyBar {
     bar: ProgressBar,
+    /// When the estimate was made, and when a line was last written where there is no terminal to draw on.
+    started: Option<Instant>,
+    last_note: Option<Instant>,
+    texts: (usize, usize),
 }
+
+/// Between two lines of progress where there is no terminal.
+const NOTE_EVERY: Duration = Duration::from_secs(60);
 
 impl StudyBar {
     pub(super) fn new() -> Self {
         Self {
             bar: ProgressBar::hidden(),
+            started: None,
+            last_note: None,
+            texts: (0, 0),
         }
+    }
+
+    /// A line now and then for a log: where it is, how fast, how long still.
+    fn log(&mut self, done_cells: usize, cells: usize) {
+        let now = Instant::now();
+        let is_due = self
+            .last_note
+            .is_none_or(|last| now.duration_since(last) >= NOTE_EVERY);
+        let (Some(started), true, false) = (self.started, is_due, io::stderr().is_terminal())
+        else {
+            return;
+        };
+        self.last_note = Some(now);
+        let (done, total) = self.texts;
+        let rate = usize_to_f64(done) / now.duration_since(started).as_secs_f64().max(1e-9);
+        let left = usize_to_f64(total.saturating_sub(done)) / rate.max(1e-9);
+        super::note(&format!(
+            "{done_cells} of {cells} cells, {done} of {total} texts, {rate:.2} a second, {:.0} min left",
+            left / 60.0
+        ));
     }
 
     pub(super) fn finish(self) {
@@ -95,9 +128,11 @@ impl Progress for StudyBar {
                 super::note(&format!(
                     "{cells} cells, {texts} texts / {texts_per_second:.2} a second = {seconds:.0} s"
                 ));
+                self.started = Some(Instant::now());
                 self.bar = count(u64::try_from(*texts).unwrap_or(u64::MAX), "texts");
             }
             Event::Texts { done, total } => {
+                self.texts = (*done, *total);
                 self.bar
                     .set_length(u64::try_from(*total).unwrap_or(u64::MAX));
                 self.bar
@@ -106,6 +141,7 @@ impl Progress for StudyBar {
             Event::Cell { done, total, .. } => {
                 self.bar
                     .set_message(format!("cell {done} of {total}, texts"));
+                self.log(*done, *total);
             }
         }
     }

@@ -1,7 +1,8 @@
 //! `flashproof report`: verify, measure and time, into a folder of tables and plots.
 
-use super::eval::{Extras, Place, carry, measure, publish, stored};
+use super::eval::{Place, carry, measure};
 use super::model::Model;
+use super::publish::{Extras, publish, stored};
 use super::verify::{Subject, status, sweep};
 use super::{Failure, Status, analyze, bench, fetch, note, write_file};
 use crate::backend::Backend;
@@ -12,7 +13,7 @@ use crate::kernel::{self, Defect};
 use crate::oracle::{CaseReport, check};
 use crate::report::sweep::Sweep;
 use crate::report::table::Table;
-use crate::study::{Plan, Results};
+use crate::study::{Plan, Results, RunOptions};
 use std::io::Write;
 use std::path::Path;
 
@@ -244,7 +245,7 @@ fn smoke(
         let _ = std::fs::remove_file(place.file(ending));
     }
     let plan = plan(SMOKE, model)?;
-    measure(&plan, tree, model, &place)?;
+    measure(&plan, tree, model, &place, &RunOptions::default())?;
     if !arguments.quick {
         carry(&plan, tree, model, &place, 1)?;
     }
@@ -283,7 +284,7 @@ fn recompute(
             folder: folder.join("full"),
             name: place.name.clone(),
         };
-        measure(&old.plan, tree, model, &fresh)?;
+        measure(&old.plan, tree, model, &fresh, &RunOptions::default())?;
         let new = Results::read(&fresh.file(".jsonl")).map_err(Failure::input)?;
         let same = new
             .cells

@@ -49,11 +49,12 @@ impl Through {
 
 /// Runs passages under an arm through the kernel, and compares the embeddings with the native ones.
 pub(super) fn run(model: &Model, passages: &[String], arm: &str) -> Result<Through, Failure> {
-    let plan = super::model::arm_plan(arm).map_err(Failure::Input)?;
+    let plan = model.arms.plan(arm).map_err(Failure::Input)?;
     let sequences = model
+        .arms
         .tokens(passages, Role::Passage)
         .map_err(Failure::Input)?;
-    let layers = model.encoder.architecture().layers * sequences.len();
+    let layers = model.arms.encoder.architecture().layers * sequences.len();
     let bar = progress::count(
         u64::try_from(layers).unwrap_or(u64::MAX),
         "layers through PTX",
@@ -65,12 +66,13 @@ pub(super) fn run(model: &Model, passages: &[String], arm: &str) -> Result<Throu
         bar,
     };
     let kernel_vectors = model
+        .arms
         .encoder
         .embed_through(&sequences, &plan, &mut carried)
         .map_err(Failure::input)?
         .vectors;
     carried.bar.finish_and_clear();
-    let architecture = model.encoder.architecture();
+    let architecture = model.arms.encoder.architecture();
     let expected = architecture.layers * architecture.heads * sequences.len();
     if carried.heads != expected {
         return Err(Failure::Input(format!(
@@ -95,7 +97,7 @@ pub(super) fn run(model: &Model, passages: &[String], arm: &str) -> Result<Throu
 }
 
 fn native(model: &Model, sequences: &[Vec<u32>], plan: &ArmPlan) -> Result<Vec<Vec<f32>>, Failure> {
-    let embedded = model.encoder.embed(sequences, plan);
+    let embedded = model.arms.encoder.embed(sequences, plan);
     Ok(embedded.map_err(Failure::input)?.vectors)
 }
 

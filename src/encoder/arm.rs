@@ -5,14 +5,17 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use flashproof_reference::{LayoutError, ProblemError};
+
+use crate::encoder::calibration::{ThresholdError, Thresholds};
 
 /// One way to choose the pairs that attend.
 ///
 /// The text form is the name, the density, and what else the arm needs, with colons between: `dense`, `window:0.25`,
-/// `window-sink:0.25`, `window-global:0.25`, `block-topk:0.25:16`, `random-blocks:0.25:16` (seed 0),
-/// `random-blocks:0.25:16:7`. Densities are above 0 and at most 1.
+/// `block-topk:0.25:16`, `random-blocks:0.25:16` (seed 0), `random-blocks:0.25:16:7`. Densities are above 0 and at most
+/// 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Arm {
@@ -33,10 +36,57 @@ pub enum Arm {
         /// Target share of pairs.
         density: f64,
     },
+    /// A window, and every s-th key of every query, half of the pairs each (Sparse Transformer's fixed pattern).
+    Strided {
+        /// Target share of pairs.
+        density: f64,
+    },
+    /// Blocks: the neighbours on either side, the first block in both directions, and random ones up to the target
+    /// (`BigBird`, with one global block).
+    BigBird {
+        /// Target share of pairs.
+        density: f64,
+        /// Queries, and keys, of a block.
+        block: usize,
+        /// With layer, head and block row, fixes the draw.
+        seed: u64,
+    },
     /// For each head and each block of queries the blocks of keys with the greatest score of any of their pairs. An
     /// oracle: it computes every score first. (What BSFA's calibrated thresholds on the block maximum approximate.)
     BlockTopK {
         /// Target share of pairs.
+        density: f64,
+        /// Queries, and keys, of a block.
+        block: usize,
+    },
+    /// The blocks that hold the most of the softmax weight of the block's queries: the upper bound of what a choice of
+    /// blocks can keep.
+    BlockMass {
+        /// Target share of pairs.
+        density: f64,
+        /// Queries, and keys, of a block.
+        block: usize,
+    },
+    /// The blocks whose mean key has the greatest score with the mean query: an estimate that skips the scores
+    /// (`MInference`'s block-sparse head).
+    BlockPooled {
+        /// Target share of pairs.
+        density: f64,
+        /// Queries, and keys, of a block.
+        block: usize,
+    },
+    /// The fewest blocks that hold this share of the softmax weight of the block's queries.
+    BlockTopP {
+        /// Share of the weight.
+        mass: f64,
+        /// Queries, and keys, of a block.
+        block: usize,
+    },
+    /// Block-sparse `FlashAttention`: the blocks whose greatest score reaches a calibrated threshold of the layer, the head
+    /// and the block of queries, and the best block where none does. Needs the thresholds of
+    /// [`ArmPlan::calibrated`]; how much it attends depends on the text.
+    Bsfa {
+        /// Share of pairs that the thresholds were calibrated to.
         density: f64,
         /// Queries, and keys, of a block.
         block: usize,
@@ -56,6 +106,7 @@ pub enum Arm {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ArmPlan {
     arms: Vec<Arm>,
+    pub(crate) thresholds: Option<Arc<Thresholds>>,
 }
 
 /// Why an arm or a plan is not one.
@@ -64,7 +115,7 @@ pub struct ArmPlan {
 pub enum ArmError {
     /// The text is no arm.
     #[error(
-        "arm {text:?}: {reason}; write dense, window:D, window-sink:D, window-global:D, block-topk:D:BLOCK or random-blocks:D:BLOCK[:SEED]"
+        "arm {text:?}: {reason}; write dense, window:D, window-sink:D, window-global:D, strided:D, bigbird:D:BLOCK[:SEED], block-topk:D:BLOCK, block-mass:D:BLOCK, block-pooled:D:BLOCK, block-topp:P:BLOCK, bsfa:D:BLOCK or random-blocks:D:BLOCK[:SEED]"
     )]
     Text {
         /// The text.
@@ -92,6 +143,17 @@ pub enum ArmError {
     /// The scores to choose by cannot be had.
     #[error(transparent)]
     Problem(#[from] ProblemError),
+    /// An arm that decides by thresholds, in a plan without them.
+    #[error(
+        "arm {arm} decides by calibrated thresholds, and this plan has none; `flashproof calibrate` makes them"
+    )]
+    Uncalibrated {
+        /// The arm.
+        arm: String,
+    },
+    /// Thresholds of another arm or another encoder.
+    #[error(transparent)]
+    Thresholds(#[from] ThresholdError),
     /// A plan of the wrong length.
     #[error("{found} arms for an encoder of {layers} layers; give one, or one a layer")]
     Layers {
@@ -105,12 +167,26 @@ pub enum ArmError {
 impl ArmPlan {
     /// The same arm in every layer.
     pub fn uniform(arm: Arm) -> Self {
-        Self { arms: vec![arm] }
+        Self {
+            arms: vec![arm],
+            thresholds: None,
+        }
+    }
+
+    /// The same arm in every layer, with the thresholds it decides by.
+    pub fn calibrated(arm: Arm, thresholds: Arc<Thresholds>) -> Self {
+        Self {
+            arms: vec![arm],
+            thresholds: Some(thresholds),
+        }
     }
 
     /// An arm for each layer, first layer first.
     pub fn per_layer(arms: Vec<Arm>) -> Self {
-        Self { arms }
+        Self {
+            arms,
+            thresholds: None,
+        }
     }
 
     /// The arm of a layer: the only one, or the one at its place.
@@ -130,20 +206,76 @@ impl ArmPlan {
                 found: self.arms.len(),
             });
         }
-        self.arms.iter().try_for_each(Arm::check)
+        self.arms.iter().try_for_each(Arm::check)?;
+        for arm in &self.arms {
+            if let Arm::Bsfa { block, .. } = *arm {
+                match &self.thresholds {
+                    Some(thresholds) => thresholds.check(layers, block)?,
+                    None => {
+                        return Err(ArmError::Uncalibrated {
+                            arm: arm.to_string(),
+                        });
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 }
 
 impl Arm {
-    /// The target share of pairs.
+    /// The target share of pairs; of `BlockTopP` the share of the weight.
     pub fn target_density(&self) -> f64 {
         match *self {
             Self::Dense => 1.0,
             Self::Window { density }
             | Self::WindowSink { density }
             | Self::WindowGlobal { density }
+            | Self::Strided { density }
+            | Self::BigBird { density, .. }
             | Self::BlockTopK { density, .. }
+            | Self::BlockMass { density, .. }
+            | Self::BlockPooled { density, .. }
+            | Self::Bsfa { density, .. }
             | Self::RandomBlocks { density, .. } => density,
+            Self::BlockTopP { mass, .. } => mass,
+        }
+    }
+
+    /// Queries, and keys, of a block; `None` for an arm without blocks.
+    pub fn block(&self) -> Option<usize> {
+        match *self {
+            Self::Dense
+            | Self::Window { .. }
+            | Self::WindowSink { .. }
+            | Self::WindowGlobal { .. }
+            | Self::Strided { .. } => None,
+            Self::BigBird { block, .. }
+            | Self::BlockTopK { block, .. }
+            | Self::BlockMass { block, .. }
+            | Self::BlockPooled { block, .. }
+            | Self::BlockTopP { block, .. }
+            | Self::Bsfa { block, .. }
+            | Self::RandomBlocks { block, .. } => Some(block),
+        }
+    }
+
+    /// Share of dense attention's matrix-product FLOPs at a realised density `d`: `(1 + d) / 2` where every score is
+    /// computed before blocks are chosen, else `d`. (The estimate of `BlockPooled`, one score a block, is left out.)
+    pub fn attention_flops(&self, density: f64) -> f64 {
+        match self {
+            Self::BlockTopK { .. }
+            | Self::BlockMass { .. }
+            | Self::BlockTopP { .. }
+            | Self::Bsfa { .. } => 0.5 * (1.0 + density),
+            Self::Dense
+            | Self::Window { .. }
+            | Self::WindowSink { .. }
+            | Self::WindowGlobal { .. }
+            | Self::Strided { .. }
+            | Self::BigBird { .. }
+            | Self::BlockPooled { .. }
+            | Self::RandomBlocks { .. } => density,
         }
     }
 
@@ -156,40 +288,47 @@ impl Arm {
                 density,
             });
         }
-        match *self {
-            Self::BlockTopK { block: 0, .. } | Self::RandomBlocks { block: 0, .. } => {
-                Err(ArmError::Block {
-                    arm: self.to_string(),
-                })
-            }
-            Self::Dense
-            | Self::Window { .. }
-            | Self::WindowSink { .. }
-            | Self::WindowGlobal { .. }
-            | Self::BlockTopK { .. }
-            | Self::RandomBlocks { .. } => Ok(()),
+        if self.block() == Some(0) {
+            return Err(ArmError::Block {
+                arm: self.to_string(),
+            });
         }
+        Ok(())
     }
 }
 
 impl fmt::Display for Arm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seeded =
+            |f: &mut fmt::Formatter<'_>, name: &str, density: f64, block: usize, seed: u64| {
+                write!(f, "{name}:{density}:{block}")?;
+                if seed == 0 {
+                    Ok(())
+                } else {
+                    write!(f, ":{seed}")
+                }
+            };
         match *self {
             Self::Dense => write!(f, "dense"),
             Self::Window { density } => write!(f, "window:{density}"),
             Self::WindowSink { density } => write!(f, "window-sink:{density}"),
             Self::WindowGlobal { density } => write!(f, "window-global:{density}"),
+            Self::Strided { density } => write!(f, "strided:{density}"),
             Self::BlockTopK { density, block } => write!(f, "block-topk:{density}:{block}"),
-            Self::RandomBlocks {
+            Self::BlockMass { density, block } => write!(f, "block-mass:{density}:{block}"),
+            Self::BlockPooled { density, block } => write!(f, "block-pooled:{density}:{block}"),
+            Self::BlockTopP { mass, block } => write!(f, "block-topp:{mass}:{block}"),
+            Self::Bsfa { density, block } => write!(f, "bsfa:{density}:{block}"),
+            Self::BigBird {
                 density,
                 block,
-                seed: 0,
-            } => write!(f, "random-blocks:{density}:{block}"),
+                seed,
+            } => seeded(f, "bigbird", density, block, seed),
             Self::RandomBlocks {
                 density,
                 block,
                 seed,
-            } => write!(f, "random-blocks:{density}:{block}:{seed}"),
+            } => seeded(f, "random-blocks", density, block, seed),
         }
     }
 }
@@ -214,6 +353,12 @@ impl FromStr for Arm {
                 ))
             })
         };
+        let seed = |part: Option<&&str>| {
+            part.map_or(Ok(0), |part| {
+                part.parse()
+                    .map_err(|error| refused(format!("seed {part:?} is not a number ({error})")))
+            })
+        };
         let arm = match parts[..] {
             ["dense"] => Self::Dense,
             ["window", d] => Self::Window {
@@ -225,21 +370,38 @@ impl FromStr for Arm {
             ["window-global", d] => Self::WindowGlobal {
                 density: density(d)?,
             },
+            ["strided", d] => Self::Strided {
+                density: density(d)?,
+            },
             ["block-topk", d, b] => Self::BlockTopK {
                 density: density(d)?,
                 block: block(b)?,
             },
-            ["random-blocks", d, b] => Self::RandomBlocks {
+            ["block-mass", d, b] => Self::BlockMass {
                 density: density(d)?,
                 block: block(b)?,
-                seed: 0,
             },
-            ["random-blocks", d, b, s] => Self::RandomBlocks {
+            ["block-pooled", d, b] => Self::BlockPooled {
                 density: density(d)?,
                 block: block(b)?,
-                seed: s
-                    .parse()
-                    .map_err(|error| refused(format!("seed {s:?} is not a number ({error})")))?,
+            },
+            ["block-topp", p, b] => Self::BlockTopP {
+                mass: density(p)?,
+                block: block(b)?,
+            },
+            ["bsfa", d, b] => Self::Bsfa {
+                density: density(d)?,
+                block: block(b)?,
+            },
+            ["bigbird", d, b, ref s @ ..] if s.len() < 2 => Self::BigBird {
+                density: density(d)?,
+                block: block(b)?,
+                seed: seed(s.first())?,
+            },
+            ["random-blocks", d, b, ref s @ ..] if s.len() < 2 => Self::RandomBlocks {
+                density: density(d)?,
+                block: block(b)?,
+                seed: seed(s.first())?,
             },
             // Any other split is a name that no arm has, or too many or too few numbers after one.
             _ => {
@@ -255,13 +417,26 @@ impl FromStr for Arm {
 
 /// One arm of every kind.
 #[cfg(test)]
-pub(crate) fn every_arm(density: f64, block: usize, seed: u64) -> [Arm; 6] {
+pub(crate) fn every_arm(density: f64, block: usize, seed: u64) -> [Arm; 12] {
     [
         Arm::Dense,
         Arm::Window { density },
         Arm::WindowSink { density },
         Arm::WindowGlobal { density },
+        Arm::Strided { density },
+        Arm::BigBird {
+            density,
+            block,
+            seed,
+        },
         Arm::BlockTopK { density, block },
+        Arm::BlockMass { density, block },
+        Arm::BlockPooled { density, block },
+        Arm::BlockTopP {
+            mass: density,
+            block,
+        },
+        Arm::Bsfa { density, block },
         Arm::RandomBlocks {
             density,
             block,

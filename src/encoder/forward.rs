@@ -14,6 +14,7 @@ use crate::encoder::activation::{add_and_normalise, gelu, normalise, normalise_l
 use crate::encoder::architecture::{Architecture, Pooling};
 use crate::encoder::arm::{Arm, ArmPlan};
 use crate::encoder::attention::{AttentionBackend, Native, Site};
+use crate::encoder::calibration::Thresholds;
 use crate::encoder::error::EncoderError;
 use crate::encoder::weights::{Layer, Linear, Weights};
 use crate::simd::matmul::{View, matmul};
@@ -62,7 +63,7 @@ pub(crate) fn forward(
             let sequence = text.sequence;
             attend(
                 architecture,
-                arm,
+                (arm, plan.thresholds.as_deref()),
                 Site {
                     sequence,
                     layer: index,
@@ -172,7 +173,7 @@ fn split<'a>(
 /// Attention of one layer of one text; gives the realised density.
 fn attend(
     architecture: &Architecture,
-    arm: &Arm,
+    (arm, thresholds): (&Arm, Option<&Thresholds>),
     site: Site,
     text: Text<'_>,
     backend: &mut dyn AttentionBackend,
@@ -210,7 +211,7 @@ fn attend(
         shape,
         scale,
     };
-    let selection = arm.select(site.layer, &inputs)?;
+    let selection = arm.select(site.layer, &inputs, thresholds)?;
     let mut o = vec![0.0; tokens * hidden];
     backend
         .attention(site, &inputs, &selection.layout, &mut o)

@@ -9,6 +9,8 @@ use flashproof_reference::{BlockPattern, Layout, Window};
 use crate::backend::native::{NativeInputs, block_maxima};
 use crate::convert::usize_to_f64;
 use crate::encoder::arm::{Arm, ArmError};
+use crate::encoder::calibration::Thresholds;
+use crate::encoder::scoring::{block_masses, pooled_scores};
 
 /// What an arm chose for one layer of one text.
 #[derive(Clone, Debug)]
@@ -21,12 +23,21 @@ pub struct Selection {
 
 impl Arm {
     /// The pairs that attend in one layer of one text (`shape.batch` = 1, as many keys as queries, at least one of each). A
-    /// pure function of the seed, the layer and the inputs; only `BlockTopK` looks at their values.
+    /// pure function of the seed, the layer, the thresholds and the inputs.
     ///
     /// A window arm is within one key a query of its target, a block arm within half a block a query on average, unless
     /// the target is below the least that the arm can do: a query sees itself, and at least one block.
-    pub fn select(&self, layer: usize, inputs: &NativeInputs<'_>) -> Result<Selection, ArmError> {
+    pub fn select(
+        &self,
+        layer: usize,
+        inputs: &NativeInputs<'_>,
+        thresholds: Option<&Thresholds>,
+    ) -> Result<Selection, ArmError> {
         let (n, heads) = (inputs.shape.seqlen_q, inputs.shape.num_q_heads);
+        let by_maximum = |block: usize| -> Result<Vec<f32>, ArmError> {
+            let blocks = Layout::dense(n, n).with_blocks(block, block)?;
+            Ok(block_maxima(inputs, &blocks)?)
+        };
         match *self {
             Self::Dense => Ok(Selection {
                 layout: Layout::dense(n, n),
@@ -35,18 +46,41 @@ impl Arm {
             Self::Window { density } => windowed(n, density, Extra::None),
             Self::WindowSink { density } => windowed(n, density, Extra::Sink),
             Self::WindowGlobal { density } => windowed(n, density, Extra::Global),
+            Self::Strided { density } => strided(n, density),
             Self::BlockTopK { density, block } => {
+                Grid { n, block }.best(density, &by_maximum(block)?)
+            }
+            Self::BlockMass { density, block } => {
+                Grid { n, block }.best(density, &block_masses(inputs, block))
+            }
+            Self::BlockPooled { density, block } => {
+                Grid { n, block }.best(density, &pooled_scores(inputs, block))
+            }
+            Self::BlockTopP { mass, block } => {
                 let grid = Grid { n, block };
-                let blocks = Layout::dense(n, n).with_blocks(block, block)?;
-                let maxima = block_maxima(inputs, &blocks)?;
-                let columns = grid.blocks();
-                let patterns = maxima
-                    .chunks_exact(columns * columns)
-                    .map(|of_head| {
-                        grid.pattern(density, |row| {
-                            ranked(&of_head[row * columns..(row + 1) * columns])
-                        })
-                    })
+                grid.rowwise(&block_masses(inputs, block), |_, _, masses| {
+                    fewest(masses, mass)
+                })
+            }
+            Self::Bsfa { block, .. } => {
+                let Some(thresholds) = thresholds else {
+                    return Err(ArmError::Uncalibrated {
+                        arm: self.to_string(),
+                    });
+                };
+                let grid = Grid { n, block };
+                grid.rowwise(&by_maximum(block)?, |head, row, maxima| {
+                    reaching(maxima, thresholds.of(layer, head, row))
+                })
+            }
+            Self::BigBird {
+                density,
+                block,
+                seed,
+            } => {
+                let grid = Grid { n, block };
+                let patterns = (0..heads)
+                    .map(|head| grid.big_bird(density, seed, [layer, head]))
                     .collect();
                 grid.selection(patterns)
             }
@@ -58,7 +92,7 @@ impl Arm {
                 let grid = Grid { n, block };
                 let patterns = (0..heads)
                     .map(|head| {
-                        grid.pattern(density, |row| {
+                        grid.pattern(0, density, |row| {
                             shuffled(seed, [layer, head, row], grid.blocks())
                         })
                     })
@@ -117,6 +151,50 @@ fn windowed(n: usize, density: f64, extra: Extra) -> Result<Selection, ArmError>
     })
 }
 
+/// Every `s`-th key for every query, with `s` such that they are half of the target, and the window that fills it up.
+fn strided(n: usize, density: f64) -> Result<Selection, ArmError> {
+    let stride = (1..=n)
+        .find(|stride| usize_to_f64(n.div_ceil(*stride)) <= 0.5 * density * usize_to_f64(n))
+        .unwrap_or(n);
+    let row = |q: usize, reach: usize| {
+        let (first, last) = (q.saturating_sub(reach), (q + reach).min(n - 1));
+        let columns = (0..n).filter(move |k| k % stride == 0 || (first..=last).contains(k));
+        columns.collect::<Vec<usize>>()
+    };
+    let pairs = |reach: usize| (0..n).map(|q| row(q, reach).len()).sum::<usize>();
+    let share = |reach: usize| usize_to_f64(pairs(reach)) / (usize_to_f64(n) * usize_to_f64(n));
+    // The share grows with the reach: bisect for the first that reaches the target.
+    let (mut below, mut above) = (0, n - 1);
+    while below < above {
+        let middle = below.midpoint(above);
+        if share(middle) >= density {
+            above = middle;
+        } else {
+            below = middle + 1;
+        }
+    }
+    let narrower = above.saturating_sub(1);
+    let reach = if density - share(narrower) <= share(above) - density {
+        narrower
+    } else {
+        above
+    };
+    let mut pattern = BlockPattern {
+        row_ptr: vec![0],
+        col_idx: Vec::new(),
+    };
+    for q in 0..n {
+        pattern.col_idx.extend(row(q, reach));
+        pattern.row_ptr.push(pattern.col_idx.len());
+    }
+    Ok(Selection {
+        density: share(reach),
+        layout: Layout::dense(n, n)
+            .with_blocks(1, 1)?
+            .with_heads(vec![pattern])?,
+    })
+}
+
 /// Square blocks over the pairs of a text; the last ones may be ragged.
 #[derive(Clone, Copy)]
 struct Grid {
@@ -136,13 +214,23 @@ impl Grid {
 
     /// Takes blocks in the order of `ranked(row)`, at least one a row, while the pairs taken so far stay nearest to the
     /// share `density` of the pairs of all rows so far: what one row rounds off, the next ones make good.
-    fn pattern(self, density: f64, mut ranked: impl FnMut(usize) -> Vec<usize>) -> BlockPattern {
+    /// Rows before `first` have every block and are not counted.
+    fn pattern(
+        self,
+        first: usize,
+        density: f64,
+        mut ranked: impl FnMut(usize) -> Vec<usize>,
+    ) -> BlockPattern {
         let mut pattern = BlockPattern {
             row_ptr: vec![0],
             col_idx: Vec::new(),
         };
+        for _ in 0..first {
+            pattern.col_idx.extend(0..self.blocks());
+            pattern.row_ptr.push(pattern.col_idx.len());
+        }
         let (mut taken, mut queries) = (0.0, 0);
-        for row in 0..self.blocks() {
+        for row in first..self.blocks() {
             queries += self.width(row);
             let target = density * usize_to_f64(queries * self.n);
             let mut columns = Vec::new();
@@ -159,6 +247,62 @@ impl Grid {
             pattern.row_ptr.push(pattern.col_idx.len());
         }
         pattern
+    }
+
+    /// Blocks in descending order of `scores` (heads, block rows, block columns) up to the density.
+    fn best(self, density: f64, scores: &[f32]) -> Result<Selection, ArmError> {
+        let columns = self.blocks();
+        let patterns = scores
+            .chunks_exact(columns * columns)
+            .map(|of_head| {
+                self.pattern(0, density, |row| {
+                    ranked(&of_head[row * columns..(row + 1) * columns])
+                })
+            })
+            .collect();
+        self.selection(patterns)
+    }
+
+    /// The block columns that `chosen` takes of each row of `scores`, by head and block row.
+    fn rowwise(
+        self,
+        scores: &[f32],
+        chosen: impl Fn(usize, usize, &[f32]) -> Vec<usize>,
+    ) -> Result<Selection, ArmError> {
+        let columns = self.blocks();
+        let patterns = scores
+            .chunks_exact(columns * columns)
+            .enumerate()
+            .map(|(head, of_head)| {
+                let mut pattern = BlockPattern {
+                    row_ptr: vec![0],
+                    col_idx: Vec::new(),
+                };
+                for (row, scores) in of_head.chunks_exact(columns).enumerate() {
+                    let mut columns = chosen(head, row, scores);
+                    columns.sort_unstable();
+                    pattern.col_idx.extend(columns);
+                    pattern.row_ptr.push(pattern.col_idx.len());
+                }
+                pattern
+            })
+            .collect();
+        self.selection(patterns)
+    }
+
+    /// Block row 0 whole; in the others block 0, the block itself and its neighbours, then drawn ones.
+    fn big_bird(self, density: f64, seed: u64, [layer, head]: [usize; 2]) -> BlockPattern {
+        let all = usize_to_f64(self.n * self.n);
+        let first = usize_to_f64(self.width(0) * self.n);
+        let rest = (density * all - first) / (all - first);
+        self.pattern(1, rest, |row| {
+            let mut order = vec![row, 0, row - 1, row + 1];
+            order.retain(|column| *column < self.blocks());
+            order.extend(shuffled(seed, [layer, head, row], self.blocks()));
+            let mut seen = vec![false; self.blocks()];
+            order.retain(|column| !std::mem::replace(&mut seen[*column], true));
+            order
+        })
     }
 
     fn selection(self, patterns: Vec<BlockPattern>) -> Result<Selection, ArmError> {
@@ -186,6 +330,30 @@ fn ranked(maxima: &[f32]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..maxima.len()).collect();
     order.sort_by(|a, b| maxima[*b].total_cmp(&maxima[*a]));
     order
+}
+
+/// The fewest block columns, greatest first, whose masses reach `share` of the row's; at least one.
+fn fewest(masses: &[f32], share: f64) -> Vec<usize> {
+    let target = share * masses.iter().map(|mass| f64::from(*mass)).sum::<f64>();
+    let mut held = 0.0;
+    let mut chosen = ranked(masses);
+    let count = chosen.iter().position(|column| {
+        held += f64::from(masses[*column]);
+        held >= target
+    });
+    chosen.truncate(count.map_or(masses.len(), |last| last + 1));
+    chosen
+}
+
+/// Block columns whose maximum reaches the threshold, or the first of the greatest where none does. NaN reaches none.
+fn reaching(maxima: &[f32], threshold: f32) -> Vec<usize> {
+    let mut chosen: Vec<usize> = (0..maxima.len())
+        .filter(|column| maxima[*column] >= threshold)
+        .collect();
+    if chosen.is_empty() {
+        chosen.extend(ranked(maxima).first());
+    }
+    chosen
 }
 
 /// Every block column in an order fixed by the seed and the place.
@@ -244,8 +412,20 @@ mod tests {
                 shape,
                 scale: 0.5,
             },
+            Some(&thresholds(arm)),
         )
         .unwrap()
+    }
+
+    /// Of one layer and head, reached by about half of the blocks.
+    fn thresholds(arm: &Arm) -> Thresholds {
+        Thresholds {
+            block: arm.block().unwrap_or(1),
+            density: 0.5,
+            share: 0.5,
+            texts: 1,
+            values: vec![vec![vec![0.7, 0.8, 0.9]]; 4],
+        }
     }
 
     /// Density by counting, from the definition of visibility.
@@ -268,16 +448,17 @@ mod tests {
                 let counted = counted(&selection.layout, n);
                 prop_assert!((selection.density - counted).abs() < 1e-12, "{arm}: stated {}, counted {counted}", selection.density);
                 // Keys of a query that attend, against half a block, or against one key where there are no blocks.
-                let (excess, limit) = match arm {
-                    Arm::Dense => (0.0, 0.0),
-                    Arm::Window { .. } | Arm::WindowSink { .. } | Arm::WindowGlobal { .. } => (usize_to_f64(n) * (counted - density), 1.0),
-                    Arm::BlockTopK { .. } | Arm::RandomBlocks { .. } => (usize_to_f64(n) * (counted - density), 0.5 * usize_to_f64(block)),
+                let off = usize_to_f64(n) * (counted - density);
+                let (excess, limit) = match (&arm, arm.block()) {
+                    // What the thresholds or the weight ask for, whatever share of the pairs that is.
+                    (Arm::Dense | Arm::Bsfa { .. } | Arm::BlockTopP { .. }, _) => (0.0, 0.0),
+                    // Its first block row is whole, which may be more than the target leaves.
+                    (Arm::BigBird { .. }, _) => (off.max(0.0) * f64::from(u8::from(n > 20 * block)), 2.0 * usize_to_f64(block)),
+                    (_, None) => (off, 1.0),
+                    (_, Some(block)) => (off, 0.5 * usize_to_f64(block)),
                 };
                 // Below the least that an arm can do, it does the least: one block a query, or itself and token 0.
-                let least = match arm {
-                    Arm::BlockTopK { .. } | Arm::RandomBlocks { .. } => usize_to_f64(block.min(n)),
-                    Arm::Dense | Arm::Window { .. } | Arm::WindowSink { .. } | Arm::WindowGlobal { .. } => 3.0,
-                };
+                let least = arm.block().map_or(3.0, |block| usize_to_f64(block.min(n)));
                 let at_least = usize_to_f64(n) * counted <= least + 1e-9;
                 prop_assert!(excess.abs() <= limit + 1e-9 || (excess > 0.0 && at_least), "{arm} on {n}: {excess} keys a query off");
             }
@@ -285,7 +466,7 @@ mod tests {
 
         #[test]
         fn full_density_shows_every_pair(n in 1_usize..70, block in 1_usize..20, seed: u64) {
-            for arm in every_arm(1.0, block, seed) {
+            for arm in every_arm(1.0, block, seed).into_iter().filter(|arm| !matches!(arm, Arm::Bsfa { .. } | Arm::BlockTopP { .. })) {
                 prop_assert!((select(&arm, n, seed, 0).density - 1.0).abs() < 1e-12, "{arm}");
             }
         }

@@ -4,6 +4,7 @@ use super::binding::{Arg, Binding, Buffer, Content};
 use super::expression::{EvaluationError, Expression};
 use super::extents::Extents;
 use super::manifest::{BufferName, FloatName, IntegerType, Manifest, ParamValue, TensorOrder};
+use super::selection;
 use super::support::{self, Unsupported};
 use super::tiles::{self, TileList};
 use crate::convert::{f64_to_f32, low_u32};
@@ -97,9 +98,7 @@ pub(super) fn bind(manifest: &Manifest, problem: &Problem) -> Result<Binding, Bi
         args.push((param.offset, arg));
     }
     Ok(Binding {
-        entry: manifest
-            .entry
-            .replace("{head_dim}", &problem.shape.head_dim.to_string()),
+        entry: manifest.entry_for(problem.dtype(), problem.shape.head_dim),
         grid: axes(
             "grid",
             &manifest.grid,
@@ -243,6 +242,17 @@ fn buffer(
         BufferName::Lse => Content::Uninitialised(rows * 4),
         BufferName::RowPtr => indices(&list.row_ptr),
         BufferName::ColIdx => indices(&list.col_idx),
+        BufferName::Order => indices(&list.longest_first(shape.batch, shape.num_q_heads)),
+        BufferName::Thresholds => {
+            let thresholds =
+                selection::thresholds(problem, manifest.tile_shape()).map_err(Unsupported::from)?;
+            Content::Bytes(thresholds.iter().flat_map(|t| t.to_le_bytes()).collect())
+        }
+        BufferName::Kept => {
+            let tile = manifest.tile_shape();
+            let q_tiles = shape.batch * shape.num_q_heads * shape.seqlen_q.div_ceil(tile.tile_q);
+            Content::Uninitialised(q_tiles * selection::kept_words(shape, tile) * 4)
+        }
         BufferName::CuSeqlensQ => starts(shape.batch, shape.seqlen_q),
         BufferName::CuSeqlensKv => starts(shape.batch, shape.seqlen_kv),
         BufferName::TileMask => Content::Bytes(

@@ -61,8 +61,7 @@ pub enum Mismatch {
 /// # Errors
 /// The first mismatch: the value with its bytes, and what the PTX has there.
 pub(super) fn check_params(manifest: &Manifest, module: &Module) -> Result<(), Mismatch> {
-    for head_dim in &manifest.requires.head_dim {
-        let entry = manifest.entry.replace("{head_dim}", &head_dim.to_string());
+    for entry in manifest.entries() {
         let function = module
             .functions
             .iter()
@@ -218,7 +217,7 @@ mod tests {
         let kernel = &kernel::all()[0];
         let flat = |types: [&str; 3]| {
             let mut text = String::from(".version 8.0\n.target sm_80\n.address_size 64\n");
-            for head_dim in [32, 64] {
+            for entry in kernel.manifest().entries() {
                 let pointers: Vec<String> = (0..8).map(|i| format!(".param .u64 p{i}")).collect();
                 let words: Vec<String> = (8..16).map(|i| format!(".param .u32 p{i}")).collect();
                 let rest: Vec<String> = types
@@ -227,9 +226,7 @@ mod tests {
                     .map(|(i, ty)| format!(".param {ty} q{i}"))
                     .collect();
                 let all = [pointers, words, rest].concat().join(", ");
-                text += &format!(
-                    ".visible .entry block_sparse_sm80_d{head_dim}({all})\n{{\nret;\n}}\n"
-                );
+                text += &format!(".visible .entry {entry}({all})\n{{\nret;\n}}\n");
             }
             let module = parse("flat", &text).unwrap();
             kernel

@@ -5,7 +5,7 @@ use super::expression::{Expression, ExpressionError};
 use super::method::dtypes;
 pub use super::method::{
     EmptyRow, Exponential, Logarithm, LseBase, LseOrder, MaskRule, Method, Reciprocal, Rounding,
-    ScoreScaling, TensorOrder, TileOrder,
+    ScoreScaling, TensorOrder, TileOrder, WeightFormat,
 };
 pub use super::param::{BufferName, FloatName, IntegerType, Param, ParamValue, Swizzle, TensorMap};
 use super::param::{RawParam, params};
@@ -22,7 +22,7 @@ pub const PARAM_BYTES_MAX: u32 = 4096;
 /// A validated manifest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
-    /// Entry point; `{head_dim}` in it stands for the number.
+    /// Entry point; in it `{head_dim}` stands for the number and `{dtype}` for the format of the inputs.
     pub entry: String,
     /// Lowest PTX target of the kernel: `sm_80`.
     pub target: String,
@@ -47,7 +47,7 @@ pub struct Manifest {
     /// Rules that it applies whatever it is told; each is in `mask` too.
     pub mask_always: Vec<MaskRule>,
     /// Facts about how it computes.
-    pub method: Method,
+    pub method: Method<WeightFormat>,
     /// What it asks of a problem.
     pub requires: Requires,
     /// Parameters, ascending by offset.
@@ -166,7 +166,7 @@ struct Raw {
     mask: Vec<MaskRule>,
     #[serde(default)]
     mask_always: Vec<MaskRule>,
-    method: Method,
+    method: Method<WeightFormat>,
     requires: Requires,
     param: Vec<RawParam>,
 }
@@ -203,6 +203,27 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// Name of the entry point for inputs of a format and a number of channels.
+    pub fn entry_for(&self, dtype: DType, head_dim: impl fmt::Display) -> String {
+        self.entry
+            .replace("{head_dim}", &head_dim.to_string())
+            .replace("{dtype}", &dtype.to_string())
+    }
+
+    /// Names of its entry points, one for each format and number of channels that it takes.
+    pub fn entries(&self) -> Vec<String> {
+        let mut entries = Vec::new();
+        for dtype in &self.requires.dtype {
+            for head_dim in &self.requires.head_dim {
+                let entry = self.entry_for(*dtype, head_dim);
+                if !entries.contains(&entry) {
+                    entries.push(entry);
+                }
+            }
+        }
+        entries
+    }
+
     /// Whether the kernel supports a rule.
     pub fn supports(&self, rule: MaskRule) -> bool {
         self.mask.contains(&rule)
@@ -228,7 +249,7 @@ impl Manifest {
     }
 
     fn check(&self) -> Result<(), ManifestError> {
-        let entry = self.entry.replace("{head_dim}", "0");
+        let entry = self.entry_for(DType::F16, 0);
         let is_identifier = entry
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || "_$%".contains(c));
@@ -236,7 +257,7 @@ impl Manifest {
             return Err(value(
                 "entry",
                 format!("{:?}", self.entry),
-                "a PTX name is made of letters, digits, `_`, `$` and `%`, and only `{head_dim}` stands for a number",
+                "a PTX name is made of letters, digits, `_`, `$` and `%`, and only `{head_dim}` and `{dtype}` stand for something",
             ));
         }
         let digits = self.target.strip_prefix("sm_").unwrap_or("");
@@ -352,13 +373,13 @@ impl Manifest {
                 ));
             }
             end = param.end();
-            let small_tiles = self.method.tile_q == 64 && self.method.tile_kv == 64;
-            if param.value == ParamValue::Pointer(BufferName::TileMask) && !small_tiles {
+            let masked = self.tile_shape().has_mask();
+            if param.value == ParamValue::Pointer(BufferName::TileMask) && !masked {
                 let found = format!("{} x {}", self.method.tile_q, self.method.tile_kv);
                 return Err(value(
                     "method.tile_q x method.tile_kv",
                     found,
-                    "tile_mask has bits for tiles of 64 x 64 only",
+                    "tile_mask has a word for each 64 queries of a tile, with 64 keys",
                 ));
             }
         }

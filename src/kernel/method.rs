@@ -64,19 +64,20 @@ pub enum MaskRule {
     Blocks,
     /// Tokens may see, and be seen by, everything.
     Global,
+    /// The kernel keeps the tiles whose largest score reaches a threshold, and says which (see [`super::selection`]).
+    Threshold,
 }
 
 /// Facts about a kernel's method. A bound that needs another fact is not derived from a guess.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Method {
+pub struct Method<W = DType> {
     /// Queries that a CTA computes at a time.
     pub tile_q: u32,
     /// Keys between two updates of the row maximum.
     pub tile_kv: u32,
     /// Format of a weight as an operand of the product with v.
-    #[serde(deserialize_with = "dtype")]
-    pub p_dtype: DType,
+    pub p_dtype: W,
     /// How a score becomes the argument of the exponential.
     pub score: ScoreScaling,
     /// The exponential.
@@ -90,6 +91,45 @@ pub struct Method {
     /// Lanes that add the weights of a row, each its own keys in ascending order, before their sums are added as a
     /// tree; 1 where nothing is promised.
     pub row_sum_lanes: u32,
+}
+
+/// Format of a weight, as a manifest states it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WeightFormat {
+    /// That of q, k and v: `"input"`.
+    Input,
+    /// This one, whatever the inputs are.
+    Stated(DType),
+}
+
+impl<'de> Deserialize<'de> for WeightFormat {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "input" {
+            return Ok(Self::Input);
+        }
+        text.parse().map(Self::Stated).map_err(de::Error::custom)
+    }
+}
+
+impl Method<WeightFormat> {
+    /// The method on inputs of a format.
+    pub fn for_inputs(&self, dtype: DType) -> Method {
+        Method {
+            tile_q: self.tile_q,
+            tile_kv: self.tile_kv,
+            p_dtype: match self.p_dtype {
+                WeightFormat::Input => dtype,
+                WeightFormat::Stated(dtype) => dtype,
+            },
+            score: self.score,
+            exponential: self.exponential,
+            logarithm: self.logarithm,
+            reciprocal: self.reciprocal,
+            output_rounding: self.output_rounding,
+            row_sum_lanes: self.row_sum_lanes,
+        }
+    }
 }
 
 /// In which order a CTA takes the tiles of `tile_kv` keys, tile `t` beginning with key `t * tile_kv`.
@@ -157,12 +197,6 @@ pub enum Rounding {
     /// To nearest, ties to even.
     #[serde(rename = "rn")]
     NearestEven,
-}
-
-/// Reads the name of a number format.
-pub(super) fn dtype<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DType, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    text.parse().map_err(de::Error::custom)
 }
 
 /// Reads a list of names of number formats.

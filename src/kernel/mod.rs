@@ -9,6 +9,7 @@ pub mod manifest;
 pub mod method;
 pub mod output;
 pub mod param;
+pub mod selection;
 pub mod support;
 pub mod table;
 pub mod tiles;

@@ -77,6 +77,12 @@ pub enum BufferName {
     ColIdx,
     /// [`super::tiles::TileList::tile_mask`]: u32.
     TileMask,
+    /// Tiles of queries in the order a persistent kernel takes them ([`super::tiles::TileList::longest_first`]): u32.
+    Order,
+    /// Scores at which a kernel keeps a tile ([`super::selection::thresholds`]): f32.
+    Thresholds,
+    /// Tiles that it kept ([`super::selection::Kept`]): u32.
+    Kept,
     /// First query of each sequence, and the end of the last (`batch` + 1): u32.
     CuSeqlensQ,
     /// First key of each sequence, and the end of the last (`batch` + 1): u32.
@@ -192,7 +198,7 @@ impl Param {
 
 impl BufferName {
     /// Every name.
-    pub const ALL: [BufferName; 10] = [
+    pub const ALL: [BufferName; 13] = [
         BufferName::Q,
         BufferName::K,
         BufferName::V,
@@ -201,6 +207,9 @@ impl BufferName {
         BufferName::RowPtr,
         BufferName::ColIdx,
         BufferName::TileMask,
+        BufferName::Order,
+        BufferName::Thresholds,
+        BufferName::Kept,
         BufferName::CuSeqlensQ,
         BufferName::CuSeqlensKv,
     ];
@@ -216,6 +225,9 @@ impl BufferName {
             BufferName::RowPtr => "row_ptr",
             BufferName::ColIdx => "col_idx",
             BufferName::TileMask => "tile_mask",
+            BufferName::Order => "order",
+            BufferName::Thresholds => "thresholds",
+            BufferName::Kept => "kept",
             BufferName::CuSeqlensQ => "cu_seqlens_q",
             BufferName::CuSeqlensKv => "cu_seqlens_kv",
         }
@@ -223,7 +235,7 @@ impl BufferName {
 
     /// Whether the kernel writes it.
     pub fn is_output(self) -> bool {
-        matches!(self, BufferName::O | BufferName::Lse)
+        matches!(self, BufferName::O | BufferName::Lse | BufferName::Kept)
     }
 
     fn parse(text: &str) -> Option<Self> {

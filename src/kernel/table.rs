@@ -112,12 +112,26 @@ impl Kernel {
 
 const BLOCK_SPARSE_SM80: &str = include_str!("../../cuda/kernels/block_sparse_sm80.toml");
 
+/// A kernel by the name of its files.
+macro_rules! shipped {
+    ($name:literal) => {
+        (
+            $name,
+            include_str!(concat!("../../cuda/ptx/", $name, ".ptx")),
+            include_str!(concat!("../../cuda/kernels/", $name, ".toml")),
+        )
+    };
+}
+
 static KERNELS: LazyLock<Vec<Kernel>> = LazyLock::new(|| {
-    vec![Kernel::embedded(
-        "block_sparse_sm80".to_owned(),
-        include_str!("../../cuda/ptx/block_sparse_sm80.ptx"),
-        BLOCK_SPARSE_SM80,
-    )]
+    [
+        shipped!("block_sparse_sm80"),
+        shipped!("window_sm80"),
+        shipped!("bsfa_sm80"),
+    ]
+    .into_iter()
+    .map(|(name, ptx, manifest)| Kernel::embedded(name.to_owned(), ptx, manifest))
+    .collect()
 });
 
 /// The right kernels.
@@ -210,10 +224,11 @@ static DEFECTS: LazyLock<Vec<Defect>> = LazyLock::new(|| {
     ]
     .into_iter()
     .map(|(name, faulty, repaired, expected, case)| {
-        // Launched as the kernel they were made from, but built for the smaller of its head dimensions only.
+        // Launched as the kernel they were made from, but built for one of its formats and head dimensions only.
         let kernel = |name: String, ptx| {
             let mut kernel = Kernel::embedded(name, ptx, BLOCK_SPARSE_SM80);
             kernel.manifest.requires.head_dim = vec![32];
+            kernel.manifest.requires.dtype = vec![DType::F16];
             kernel
         };
         Defect {
@@ -250,11 +265,7 @@ mod tests {
         for kernel in all().iter().chain(twins) {
             assert!(names.insert(kernel.name()), "{} twice", kernel.name());
             assert_eq!(by_name(kernel.name()).unwrap().ptx(), kernel.ptx());
-            for head_dim in &kernel.manifest().requires.head_dim {
-                let entry = kernel
-                    .manifest()
-                    .entry
-                    .replace("{head_dim}", &head_dim.to_string());
+            for entry in kernel.manifest().entries() {
                 assert!(!code(kernel.ptx(), &entry).is_empty());
             }
         }
@@ -266,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_repaired_twin_is_the_kernel_instruction_for_instruction() {
-        let entry = "block_sparse_sm80_d32";
+        let entry = "block_sparse_sm80_f16_d32";
         let kernel = code(all()[0].ptx(), entry);
         assert!(kernel.len() > 1000);
         for defect in defects() {

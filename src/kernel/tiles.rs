@@ -23,6 +23,45 @@ pub struct TileShape {
     pub tile_kv: usize,
 }
 
+/// Queries, and keys, on a side of what one word of a tile mask covers.
+const MASK_SIDE: usize = 64;
+
+impl TileShape {
+    /// Whether its tiles have masks: multiples of 64 queries, 64 keys.
+    pub fn has_mask(&self) -> bool {
+        self.tile_q.is_multiple_of(MASK_SIDE) && self.tile_q > 0 && self.tile_kv == MASK_SIDE
+    }
+}
+
+impl TileList {
+    /// Whether every existing query of an entry's tile sees all its keys; `false` where tiles have no masks.
+    pub fn is_full(&self, entry: usize, tile: TileShape) -> bool {
+        let words = tile.tile_q / MASK_SIDE;
+        let masks = self.tile_mask.get(entry * words..(entry + 1) * words);
+        masks.is_some_and(|masks| masks.iter().all(|mask| mask & TILE_FULL != 0))
+    }
+
+    /// Every tile of queries of every head and sequence, `(batch * num_q_heads + q_head) * q_tiles + q_tile`, by the
+    /// length of its list, the longest first; as many of one length as they are, in ascending order. A persistent
+    /// kernel that takes them so ends with the short ones.
+    pub fn longest_first(&self, batch: usize, num_q_heads: usize) -> Vec<usize> {
+        let lists = if self.row_ptr_stride == 0 {
+            1
+        } else {
+            num_q_heads
+        };
+        let q_tiles = (self.row_ptr.len() / lists.max(1)).saturating_sub(1);
+        let mut order: Vec<usize> = (0..batch * num_q_heads * q_tiles).collect();
+        let length = |index: &usize| {
+            let q_head = index / q_tiles % num_q_heads;
+            let row = q_head * self.row_ptr_stride + index % q_tiles;
+            self.row_ptr[row + 1] - self.row_ptr[row]
+        };
+        order.sort_by_key(|index| std::cmp::Reverse(length(index)));
+        order
+    }
+}
+
 /// A layout lowered for a kernel. Compressed rows, as [`flashproof_reference::BlockPattern`] has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TileList {
@@ -30,9 +69,9 @@ pub struct TileList {
     pub row_ptr: Vec<usize>,
     /// Index of the tile of keys (entries).
     pub col_idx: Vec<usize>,
-    /// Bit `(tile_kv / 16) * (q / 16) + k / 16`, for q and k counted in the tile: the sparsity block over this granule
-    /// is present (a granule past the last query or key is not). Bit 16: [`TILE_FULL`]. All bits are meaningful for
-    /// tiles of 64 x 64 only; for other shapes the vector is empty (entries).
+    /// One word for each 64 queries of a tile (entries, `tile_q` / 64). Bit `4 * (q / 16) + k / 16`, for q counted in
+    /// these 64 and k in the tile: the sparsity block over this granule is present (a granule past the last query or key
+    /// is not). Bit 16: [`TILE_FULL`], of these 64. Empty for other shapes than (multiples of 64) x 64.
     pub tile_mask: Vec<u32>,
     /// Entries of `row_ptr` from one query head to the next; 0 where one list serves all.
     pub row_ptr_stride: usize,
@@ -86,7 +125,6 @@ pub fn lower(layout: &Layout, shape: TileShape) -> Result<TileList, TileError> {
     }
     let q_tiles = layout.seqlen_q().div_ceil(shape.tile_q);
     let kv_tiles = layout.seqlen_kv().div_ceil(shape.tile_kv);
-    let masked = shape.tile_q == 64 && shape.tile_kv == 64;
     let lists = layout.pattern_count().max(1);
     let mut list = TileList {
         row_ptr: Vec::with_capacity(lists * (q_tiles + 1)),
@@ -97,12 +135,24 @@ pub fn lower(layout: &Layout, shape: TileShape) -> Result<TileList, TileError> {
     for head in 0..lists {
         for q_tile in 0..q_tiles {
             list.row_ptr.push(list.col_idx.len());
-            let rows = Rows::of(layout, head, q_tile * shape.tile_q, shape.tile_q);
+            let part = if shape.has_mask() {
+                MASK_SIDE
+            } else {
+                shape.tile_q
+            };
+            let parts: Vec<Rows<'_>> = (0..shape.tile_q / part)
+                .map(|i| Rows::of(layout, head, q_tile * shape.tile_q + i * part, part))
+                .collect();
             for kv_tile in 0..kv_tiles {
-                if let Some(mask) = rows.tile(kv_tile * shape.tile_kv, shape.tile_kv) {
+                let masks: Vec<Option<u32>> = parts
+                    .iter()
+                    .map(|rows| rows.tile(kv_tile * shape.tile_kv, shape.tile_kv))
+                    .collect();
+                if masks.iter().any(Option::is_some) {
                     list.col_idx.push(kv_tile);
-                    if masked {
-                        list.tile_mask.push(mask);
+                    if shape.has_mask() {
+                        list.tile_mask
+                            .extend(masks.iter().map(|mask| mask.unwrap_or(0)));
                     }
                 }
             }

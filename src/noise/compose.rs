@@ -178,6 +178,20 @@ impl DistractorShare {
         pool: &DistractorPool,
         count: &mut TokenCounter<'_>,
     ) -> Result<Composed, NoiseError> {
+        self.compose_some(passages, &vec![true; passages.len()], pool, count)
+    }
+
+    /// [`Self::compose`] of the wanted passages alone, in their order: each comes out as it would among all of them.
+    ///
+    /// # Errors
+    /// Those of [`Self::compose`].
+    pub fn compose_some(
+        &self,
+        passages: &[Passage<'_>],
+        is_wanted: &[bool],
+        pool: &DistractorPool,
+        count: &mut TokenCounter<'_>,
+    ) -> Result<Composed, NoiseError> {
         if self.total_tokens <= self.gold_tokens {
             return Err(NoiseError::Total {
                 total: self.total_tokens,
@@ -186,13 +200,18 @@ impl DistractorShare {
         }
         let positions = self.positions(passages);
         let mut uses: BTreeMap<usize, usize> = BTreeMap::new();
+        let wanted = || is_wanted.iter().filter(|is_wanted| **is_wanted);
         let mut report = Report {
-            documents: passages.len(),
+            documents: wanted().count(),
             pool_paragraphs: pool.paragraph_count(),
             ..Report::default()
         };
-        let mut compositions = Vec::with_capacity(passages.len());
-        for (passage, gold_position) in passages.iter().zip(positions) {
+        let mut compositions = Vec::with_capacity(report.documents);
+        for ((passage, gold_position), &is_wanted) in passages.iter().zip(positions).zip(is_wanted)
+        {
+            if !is_wanted {
+                continue;
+            }
             compositions.push(self.compose_one(
                 passage,
                 gold_position,

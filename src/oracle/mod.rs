@@ -3,6 +3,7 @@
 mod cases;
 mod fuzz;
 mod fuzz_ptx;
+mod selection;
 mod tally;
 
 pub use cases::cases;
@@ -17,7 +18,7 @@ use crate::diagnostic::Diagnostic;
 use crate::kernel::manifest::Manifest;
 use crate::kernel::method::EmptyRow;
 use crate::kernel::{self, Kernel, UnknownKernel};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Output};
 use crate::verdict::{Verdict, judge};
 use crate::vm::Target;
 use flashproof_reference::{AttentionError, Problem, attention};
@@ -76,7 +77,8 @@ impl Terms {
             },
             Backend::Device => Generation::Any,
         };
-        let arithmetic = Arithmetic::of(&manifest.method, manifest.lse_base, generation)
+        let method = manifest.method.for_inputs(problem.dtype());
+        let arithmetic = Arithmetic::of(&method, manifest.lse_base, generation)
             .with_tile_order(manifest.tile_order);
         Self {
             arithmetic,
@@ -147,9 +149,41 @@ fn judge_run(
     outcome: &Outcome,
 ) -> Result<Verdict, AttentionError> {
     let terms = Terms::of(kernel.manifest(), backend, problem, case.target);
+    let (owed, chosen) = match &outcome {
+        Outcome::Finished(output) => owed(problem, output, &terms),
+        Outcome::Trapped(_) | Outcome::Unsupported(_) => (None, None),
+    };
+    let problem = owed.as_ref().unwrap_or(problem);
     let answer = attention(problem)?;
     let bound = Bound::of(problem, &answer, &terms.arithmetic);
-    Ok(judge(problem, &answer, &bound, terms.empty_row, outcome))
+    Ok(judge(
+        problem,
+        &answer,
+        &bound,
+        terms.empty_row,
+        chosen.as_ref().unwrap_or(outcome),
+    ))
+}
+
+/// Of a kernel that chooses its tiles: the problem whose answer it owes, and its outcome with what is wrong with its
+/// choices.
+fn owed(problem: &Problem, output: &Output, terms: &Terms) -> (Option<Problem>, Option<Outcome>) {
+    let Some(kept) = &output.kept else {
+        return (None, None);
+    };
+    let mut output = output.clone();
+    let owed = match (
+        selection::check(problem, kept, &terms.arithmetic),
+        kept.problem(problem),
+    ) {
+        (Ok(finding), Ok(owed)) => {
+            output.findings.extend(finding);
+            owed
+        }
+        (Err(error), _) => return (None, Some(Outcome::Unsupported(error.to_string()))),
+        (_, Err(error)) => return (None, Some(Outcome::Unsupported(error.to_string()))),
+    };
+    (Some(owed), Some(Outcome::Finished(output)))
 }
 
 impl CaseReport {

@@ -571,4 +571,6 @@ pub enum Op {
     Exit,
     /// `trap`.
     Trap,
+    /// The asynchronous family of Hopper: mbarriers, bulk copies, `wgmma`.
+    Sm90(Box<super::sm90::Sm90>),
 }

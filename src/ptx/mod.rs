@@ -15,6 +15,7 @@ mod parse;
 mod print;
 mod rename;
 mod scalar;
+mod sm90;
 mod walk;
 
 pub use error::{Error, ErrorKind};
@@ -27,4 +28,5 @@ pub use operation::*;
 pub use parse::parse;
 pub use print::{print, statement};
 pub use scalar::*;
+pub use sm90::*;
 pub use walk::Use;

@@ -36,11 +36,13 @@ spelled! {
         Div = "div",
         Dp2a = "dp2a",
         Dp4a = "dp4a",
+        Elect = "elect",
         Ex2 = "ex2",
         Exit = "exit",
         Fence = "fence",
         Fma = "fma",
         Isspacep = "isspacep",
+        Griddepcontrol = "griddepcontrol",
         Ld = "ld",
         Ldmatrix = "ldmatrix",
         Lg2 = "lg2",
@@ -49,7 +51,9 @@ spelled! {
         Mad24 = "mad24",
         Madc = "madc",
         Match = "match",
+        Mapa = "mapa",
         Max = "max",
+        Mbarrier = "mbarrier",
         Membar = "membar",
         Min = "min",
         Mma = "mma",
@@ -73,6 +77,7 @@ spelled! {
         Sad = "sad",
         Selp = "selp",
         Set = "set",
+        Setmaxnreg = "setmaxnreg",
         Setp = "setp",
         Shf = "shf",
         Shfl = "shfl",
@@ -89,6 +94,7 @@ spelled! {
         Testp = "testp",
         Trap = "trap",
         Vote = "vote",
+        Wgmma = "wgmma",
         Xor = "xor",
     }
 }
@@ -223,6 +229,7 @@ impl Op {
             Self::Ret => Opcode::Ret,
             Self::Exit => Opcode::Exit,
             Self::Trap => Opcode::Trap,
+            Self::Sm90(op) => op.opcode(),
         }
     }
 }

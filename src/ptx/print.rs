@@ -4,6 +4,7 @@ mod memory;
 mod modifiers;
 mod operands;
 mod product;
+mod sm90;
 mod statement;
 
 use super::{

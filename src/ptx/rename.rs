@@ -2,6 +2,7 @@
 
 use super::instruction::Op;
 use super::operand::{Address, AddressBase, Operand, Predicate, RegisterId, Symbol};
+use super::sm90::{ArriveKind, Sm90, TensorPlace, WgmmaA};
 
 /// A name in an instruction.
 #[derive(Debug)]
@@ -40,6 +41,123 @@ impl Names<'_> {
             AddressBase::Register(register) => (self.0)(Name::Register(register)),
             AddressBase::Symbol(symbol) => (self.0)(Name::Symbol(symbol)),
             AddressBase::Absolute => {}
+        }
+    }
+
+    fn place(&mut self, place: &mut TensorPlace) {
+        self.address(&mut place.map);
+        self.operands(&mut place.coordinates);
+    }
+
+    /// The same names as `Sm90::walk` hands out.
+    fn sm90(&mut self, op: &mut Sm90) {
+        match op {
+            Sm90::MbarrierInit { address, count } => {
+                self.address(address);
+                self.operands([count]);
+            }
+            Sm90::MbarrierInvalidate { address }
+            | Sm90::CpAsyncArrive { address, .. }
+            | Sm90::PrefetchTensorMap { address, .. } => self.address(address),
+            Sm90::MbarrierTx { address, bytes, .. } => {
+                self.address(address);
+                self.operands([bytes]);
+            }
+            Sm90::MbarrierArrive(arrive) => {
+                self.registers(&mut arrive.state);
+                self.address(&mut arrive.address);
+                match &mut arrive.kind {
+                    ArriveKind::Count(count) => self.operands(count),
+                    ArriveKind::ExpectTx(operand) | ArriveKind::NoComplete(operand) => {
+                        self.operands([operand]);
+                    }
+                }
+            }
+            Sm90::MbarrierWait(wait) => {
+                self.registers([&mut wait.d]);
+                self.address(&mut wait.address);
+                self.operands([&mut wait.phase].into_iter().chain(&mut wait.hint));
+            }
+            Sm90::MbarrierPending { d, state } => {
+                self.registers([d]);
+                self.operands([state]);
+            }
+            Sm90::BulkLoad {
+                d,
+                s,
+                bytes,
+                mbarrier,
+                policy,
+            } => {
+                self.address(d);
+                self.address(s);
+                self.address(mbarrier);
+                self.operands([bytes].into_iter().chain(policy));
+            }
+            Sm90::BulkStore {
+                d,
+                s,
+                bytes,
+                policy,
+                ..
+            } => {
+                self.address(d);
+                self.address(s);
+                self.operands([bytes].into_iter().chain(policy));
+            }
+            Sm90::BulkPrefetch { s, bytes, policy } => {
+                self.address(s);
+                self.operands([bytes].into_iter().chain(policy));
+            }
+            Sm90::TensorLoad {
+                d,
+                place,
+                mbarrier,
+                policy,
+            } => {
+                self.address(d);
+                self.place(place);
+                self.address(mbarrier);
+                self.operands(policy);
+            }
+            Sm90::TensorStore {
+                place, s, policy, ..
+            } => {
+                self.place(place);
+                self.address(s);
+                self.operands(policy);
+            }
+            Sm90::TensorPrefetch { place, policy } => {
+                self.place(place);
+                self.operands(policy);
+            }
+            Sm90::Wgmma(wgmma) => {
+                self.registers(&mut wgmma.d);
+                match &mut wgmma.a {
+                    WgmmaA::Shared(descriptor) => self.operands([descriptor]),
+                    WgmmaA::Registers(a) => self.registers(a),
+                }
+                self.operands([&mut wgmma.b, &mut wgmma.scale_d]);
+            }
+            Sm90::Elect { d, p, mask } => {
+                self.registers(d.iter_mut().chain([p]));
+                self.operands([mask]);
+            }
+            Sm90::Mapa { d, a, rank, .. } => {
+                self.registers([d]);
+                self.operands([a, rank]);
+            }
+            Sm90::BulkCommit
+            | Sm90::BulkWait { .. }
+            | Sm90::FenceProxyAsync { .. }
+            | Sm90::FenceMbarrierInit
+            | Sm90::WgmmaFence
+            | Sm90::WgmmaCommit
+            | Sm90::WgmmaWait { .. }
+            | Sm90::SetMaxRegisters { .. }
+            | Sm90::GridDependency { .. }
+            | Sm90::ClusterArrive { .. }
+            | Sm90::ClusterWait { .. } => {}
         }
     }
 }
@@ -238,6 +356,7 @@ impl Op {
                 n.registers(mma.d.iter_mut().chain(&mut mma.a).chain(&mut mma.b));
                 n.operands(&mut mma.c);
             }
+            Self::Sm90(op) => n.sm90(op),
             Self::Membar { .. }
             | Self::Fence { .. }
             | Self::CpAsyncCommit

@@ -245,6 +245,34 @@ spelled! {
         DynamicSmemSize = "%dynamic_smem_size",
         /// Bytes of shared memory in all.
         TotalSmemSize = "%total_smem_size",
+        /// Cluster in x.
+        ClusteridX = "%clusterid.x",
+        /// Cluster in y.
+        ClusteridY = "%clusterid.y",
+        /// Cluster in z.
+        ClusteridZ = "%clusterid.z",
+        /// Clusters in x.
+        NclusteridX = "%nclusterid.x",
+        /// Clusters in y.
+        NclusteridY = "%nclusterid.y",
+        /// Clusters in z.
+        NclusteridZ = "%nclusterid.z",
+        /// CTA in its cluster in x.
+        ClusterCtaidX = "%cluster_ctaid.x",
+        /// CTA in its cluster in y.
+        ClusterCtaidY = "%cluster_ctaid.y",
+        /// CTA in its cluster in z.
+        ClusterCtaidZ = "%cluster_ctaid.z",
+        /// CTAs of a cluster in x.
+        ClusterNctaidX = "%cluster_nctaid.x",
+        /// CTAs of a cluster in y.
+        ClusterNctaidY = "%cluster_nctaid.y",
+        /// CTAs of a cluster in z.
+        ClusterNctaidZ = "%cluster_nctaid.z",
+        /// Rank of the CTA in its cluster.
+        ClusterCtarank = "%cluster_ctarank",
+        /// CTAs of a cluster.
+        ClusterNctarank = "%cluster_nctarank",
     }
 }
 

@@ -45,6 +45,20 @@ impl Walk<'_> {
     }
 }
 
+impl super::sm90::Walker for Walk<'_> {
+    fn write(&mut self, register: RegisterId) {
+        (self.0)(Use::Write(register));
+    }
+
+    fn operand(&mut self, operand: Operand) {
+        self.operands([operand]);
+    }
+
+    fn address(&mut self, address: Address) {
+        Walk::address(self, address);
+    }
+}
+
 impl Op {
     /// Calls `each` with every register that is read, then with every one that is written, in the order of the
     /// text. A guard is not part of the operation.
@@ -282,6 +296,7 @@ impl Op {
                 walk.read(mma.a.iter().chain(&mma.b).copied());
                 walk.operands(mma.c.iter().copied());
             }
+            Self::Sm90(op) => op.walk(walk),
             Self::Membar { .. }
             | Self::Fence { .. }
             | Self::CpAsyncCommit

@@ -11,6 +11,7 @@ use std::fmt::Write;
 fn blame(blame: Blame) -> &'static str {
     match blame {
         Blame::Kernel => "kernel bug",
+        Blame::Advice => "advice",
         Blame::Unsupported => "not supported",
         Blame::Input => "bad input",
         Blame::Toolkit => "flashproof bug",
@@ -22,7 +23,7 @@ fn note(blame: Blame) -> Option<&'static str> {
     match blame {
         Blame::Unsupported => Some("this says nothing about the kernel"),
         Blame::Toolkit => Some("please report this with the case"),
-        Blame::Kernel | Blame::Input => None,
+        Blame::Kernel | Blame::Advice | Blame::Input => None,
     }
 }
 

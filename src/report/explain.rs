@@ -2,6 +2,10 @@
 //!
 //! A test compares this list with the codes that the sources raise.
 
+mod examples;
+
+pub use examples::example;
+
 /// One code, explained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Explanation {
@@ -34,13 +38,29 @@ const INITCHECK_MISSES: &str = "undefined contributions to `bar.red`; it may als
 const COPY_WAIT: &str = "pass copy-wait, without running the kernel";
 const COPY_WAIT_MISSES: &str = "copies that overwrite a tile which other threads still read (racecheck sees those), \
      generic loads whose address is unknown, counters that wrap around";
+const WALK: &str = "a pass over all paths, without running the kernel";
+const WALK_MISSES: &str = "generic accesses to shared memory; conditions that depend on data count as independent of each \
+     other, so the path shown may be one that no launch takes";
+const UNDECIDED_CAUSE: &str = "the message names the instruction and the reason; run `flashproof verify`, which executes the kernel";
+const UNDECIDED: &str = "the pass could not decide; this says nothing about the kernel";
+const SOFTMAX_MISSES: &str =
+    "guards are recognised by their comparison: one that tests the wrong row is taken for a guard";
 const READER: &str = "reader of PTX";
 const READER_MISSES: &str = "whatever follows in the file: reading stops at the first error";
 const MACHINE: &str = "the virtual machine";
+const MBARRIER: &str = "mbarrier check, in the virtual machine";
+const MBARRIER_MISSES: &str = "a wait for the wrong parity that happens to succeed (the reads it lets through are found), a phase \
+     that completes twice between two looks of a waiting thread, and everything after the first fault";
+const PROXY: &str = "async proxy check, in the virtual machine";
+const PROXY_MISSES: &str = "global memory, fences and arrivals by fewer lanes than those that stored (both count for their \
+     warp), and a missing proxy fence before the async proxy overwrites bytes";
+const WGMMA: &str = "wgmma register check, in the virtual machine";
+const WGMMA_MISSES: &str = "a read of an accumulator followed by a wgmma with no fence, and warps that execute as many, but \
+     not the same wgmmas; the assembler repairs some of these by waiting, with a warning";
 
 /// Every code, in alphabetical order.
 #[rustfmt::skip]
-pub const ALL: [Explanation; 28] = [
+pub const ALL: &[Explanation] = &[
     Explanation {
         code: "address-in-no-space", checker: MEMCHECK,
         meaning: "a generic address belongs to none of global, shared, local and parameter memory",
@@ -48,10 +68,34 @@ pub const ALL: [Explanation; 28] = [
         misses: MEMCHECK_MISSES,
     },
     Explanation {
+        code: "aligned-divergence", checker: WALK,
+        meaning: "an instruction of a whole warp (ldmatrix, mma, shfl with a full mask) is not reached by all of its lanes",
+        cause: "a warp-wide operation inside a branch on the lane, or after an early exit of some lanes",
+        misses: WALK_MISSES,
+    },
+    Explanation {
         code: "async-copy-read-early", checker: "async copy check, in the virtual machine",
         meaning: "shared bytes were read while a `cp.async` to them was in flight",
         cause: "a `cp.async.wait_group` whose number is one too large, or no wait at all before the read",
         misses: "copies still in flight at the end of the kernel that nobody reads; order between threads is racecheck's question",
+    },
+    Explanation {
+        code: "bad-allow", checker: "this tool",
+        meaning: "a `flashproof: allow` comment has no reason, names no known code, or allows nothing: the finding is gone",
+        cause: "a finding was mended, or a comment moved away from its line; take the comment out",
+        misses: "nothing: every such comment is checked in every run",
+    },
+    Explanation {
+        code: "bank-conflict", checker: WALK,
+        meaning: "lanes of a warp want different words of one bank of shared memory, so the access is repeated; slow, not wrong",
+        cause: "rows whose stride is a multiple of 128 bytes, read by column",
+        misses: "whether the access is executed often enough to matter",
+    },
+    Explanation {
+        code: "bank-conflict-undecided", checker: WALK,
+        meaning: UNDECIDED,
+        cause: UNDECIDED_CAUSE,
+        misses: WALK_MISSES,
     },
     Explanation {
         code: "barrier-after-exit", checker: BARRIERS,
@@ -64,6 +108,36 @@ pub const ALL: [Explanation; 28] = [
         meaning: "a thread arrived twice at a barrier before it opened",
         cause: "a loop with different trip counts around a barrier, or two barriers that share a number",
         misses: BARRIERS_MISSES,
+    },
+    Explanation {
+        code: "barrier-divergence", checker: WALK,
+        meaning: "a barrier of the whole CTA is not reached by all of its threads",
+        cause: "a `__syncthreads()` inside a branch on the thread index, or after an early return of some threads",
+        misses: WALK_MISSES,
+    },
+    Explanation {
+        code: "bulk-copy-race", checker: PROXY,
+        meaning: "a bulk copy and another access wrote, or wrote and read, the same shared bytes with no order between",
+        cause: "a stage is refilled before its readers have handed it back, or written while the copy into it is in flight",
+        misses: PROXY_MISSES,
+    },
+    Explanation {
+        code: "bulk-copy-read-early", checker: PROXY,
+        meaning: "shared bytes were read before the mbarrier phase that completes their bulk copy had been waited for",
+        cause: "a wait with the wrong parity, on the wrong stage, or missing; an expected byte count that is smaller than what is copied",
+        misses: PROXY_MISSES,
+    },
+    Explanation {
+        code: "bulk-source-overwritten", checker: PROXY,
+        meaning: "shared bytes were written while a bulk store might still read them",
+        cause: "no `cp.async.bulk.wait_group.read` by the storing thread, or no barrier after it, before the tile is used again",
+        misses: PROXY_MISSES,
+    },
+    Explanation {
+        code: "bulk-store-unwaited", checker: PROXY,
+        meaning: "the CTA ended while a bulk store might still read its shared memory",
+        cause: "a missing `cp.async.bulk.commit_group` and `wait_group.read 0` by the thread that stores",
+        misses: PROXY_MISSES,
     },
     Explanation {
         code: "copy-wait-barrier", checker: COPY_WAIT,
@@ -102,10 +176,22 @@ pub const ALL: [Explanation; 28] = [
         misses: "everything that a GPU does not fault on: races, reads of undefined memory inside an allocation",
     },
     Explanation {
+        code: "divergence-undecided", checker: WALK,
+        meaning: UNDECIDED,
+        cause: UNDECIDED_CAUSE,
+        misses: WALK_MISSES,
+    },
+    Explanation {
         code: "divergent-barrier", checker: BARRIERS,
         meaning: "part of a warp executed a barrier which promises that the whole warp does",
         cause: "a `__syncthreads()` inside a branch on the lane",
         misses: BARRIERS_MISSES,
+    },
+    Explanation {
+        code: "finite-sentinel", checker: "pass softmax, over the text",
+        meaning: "a large finite number stands in for -inf in a softmax",
+        cause: "`row_max = -1e30f` instead of `-INFINITY`: a real score may lie below it, and a row that sees no key gets the mean of V",
+        misses: SOFTMAX_MISSES,
     },
     Explanation {
         code: "freed-memory", checker: MEMCHECK,
@@ -126,10 +212,70 @@ pub const ALL: [Explanation; 28] = [
         misses: "nothing: no verdict is given",
     },
     Explanation {
+        code: "interval-race", checker: WALK,
+        meaning: "two threads touch the same shared byte between two barriers, one of them writing",
+        cause: "a barrier missing between filling a tile and reading it, or between reading it and filling it again in the next iteration",
+        misses: WALK_MISSES,
+    },
+    Explanation {
+        code: "interval-race-undecided", checker: WALK,
+        meaning: UNDECIDED,
+        cause: UNDECIDED_CAUSE,
+        misses: WALK_MISSES,
+    },
+    Explanation {
         code: "invalid-barrier", checker: MEMCHECK,
         meaning: "a barrier has a number or a count that no barrier can have, or its arrivals disagree on the count",
         cause: "a named barrier beyond 15, or a count that is no multiple of the warp size",
         misses: BARRIERS_MISSES,
+    },
+    Explanation {
+        code: "invalid-tensor-map", checker: MBARRIER,
+        meaning: "a tensor copy was given 128 bytes that are no tensor map, or one of another number of dimensions",
+        cause: "a parameter at the wrong offset, a map passed by pointer instead of as `__grid_constant__`, or a map for another tensor",
+        misses: MBARRIER_MISSES,
+    },
+    Explanation {
+        code: "mbarrier-count", checker: MBARRIER,
+        meaning: "an mbarrier was made for 0 arrivals or more than 2^20 - 1",
+        cause: "a count computed from a number of threads that is 0",
+        misses: MBARRIER_MISSES,
+    },
+    Explanation {
+        code: "mbarrier-init-unordered", checker: MBARRIER,
+        meaning: "a thread used an mbarrier that another thread had made, with no barrier between",
+        cause: "a missing `__syncthreads()` (or cluster barrier) after `mbarrier.init`",
+        misses: MBARRIER_MISSES,
+    },
+    Explanation {
+        code: "mbarrier-initialised-twice", checker: MBARRIER,
+        meaning: "an mbarrier was made again while it lived",
+        cause: "`mbarrier.init` inside a loop, by more than one thread, or over an mbarrier that was not invalidated",
+        misses: MBARRIER_MISSES,
+    },
+    Explanation {
+        code: "mbarrier-not-initialised", checker: MBARRIER,
+        meaning: "an mbarrier operation addressed bytes where no mbarrier has been made",
+        cause: "a wrong offset, or a use that runs ahead of the thread that makes it",
+        misses: MBARRIER_MISSES,
+    },
+    Explanation {
+        code: "mbarrier-over-arrival", checker: MBARRIER,
+        meaning: "more threads arrived in a phase than it waits for",
+        cause: "a count of `mbarrier.init` that leaves out some arrivals (`arrive.expect_tx` is one), or a producer that does not wait for `empty` before it arms `full` again",
+        misses: MBARRIER_MISSES,
+    },
+    Explanation {
+        code: "mbarrier-overwritten", checker: MBARRIER,
+        meaning: "an ordinary store wrote into a live mbarrier",
+        cause: "a tile that is larger than its place, or shared memory used again without `mbarrier.inval`",
+        misses: MBARRIER_MISSES,
+    },
+    Explanation {
+        code: "mbarrier-transactions", checker: MBARRIER,
+        meaning: "a phase waits for more than 2^20 - 1 bytes",
+        cause: "an expectation that is repeated, or not in bytes",
+        misses: MBARRIER_MISSES,
     },
     Explanation {
         code: "misaligned-address", checker: MEMCHECK,
@@ -156,6 +302,12 @@ pub const ALL: [Explanation; 28] = [
         misses: INITCHECK_MISSES,
     },
     Explanation {
+        code: "proxy-fence-missing", checker: PROXY,
+        meaning: "shared bytes that an ordinary store wrote were read by a bulk store or a wgmma with no `fence.proxy.async` between",
+        cause: "the writers have to execute `fence.proxy.async.shared::cta` before the barrier; a barrier alone orders only ordinary accesses",
+        misses: PROXY_MISSES,
+    },
+    Explanation {
         code: "ptx-syntax", checker: READER,
         meaning: "the text is not PTX",
         cause: "the message gives line and column, what was found and what is allowed there",
@@ -174,16 +326,64 @@ pub const ALL: [Explanation; 28] = [
         misses: MEMCHECK_MISSES,
     },
     Explanation {
+        code: "register-pool", checker: MBARRIER,
+        meaning: "`setmaxnreg` went the wrong way, or asked for more registers than a multiprocessor has",
+        cause: "an `inc` in a warpgroup before the others have given registers back, or counts whose sum over all threads exceeds 65536",
+        misses: "what the kernel starts with, which only the assembler knows",
+    },
+    Explanation {
+        code: "shared-bounds-undecided", checker: WALK,
+        meaning: UNDECIDED,
+        cause: UNDECIDED_CAUSE,
+        misses: WALK_MISSES,
+    },
+    Explanation {
+        code: "shared-init-undecided", checker: WALK,
+        meaning: UNDECIDED,
+        cause: UNDECIDED_CAUSE,
+        misses: WALK_MISSES,
+    },
+    Explanation {
+        code: "shared-misaligned", checker: WALK,
+        meaning: "an access to shared memory begins at no multiple of its size",
+        cause: "a vector access into rows whose length is no multiple of the vector",
+        misses: WALK_MISSES,
+    },
+    Explanation {
+        code: "shared-out-of-bounds", checker: WALK,
+        meaning: "an access lies outside the shared memory of the CTA",
+        cause: "an index off by one at the last thread or the last stage of a ring, or too little dynamic shared memory",
+        misses: "an access past one variable that lands in the next",
+    },
+    Explanation {
         code: "shared-race", checker: "racecheck, in the virtual machine",
         meaning: "two threads of a CTA touched the same byte of shared memory, at least one writing, with no order between",
         cause: "a missing `__syncthreads()`: after a copy is waited for, or before a tile is overwritten that others still read",
         misses: "races that only another schedule reaches (`schedule=` of a case chooses one); fences and atomics order nothing here, so a hand-made flag protocol is reported",
     },
     Explanation {
+        code: "shared-unwritten", checker: WALK,
+        meaning: "shared memory is read that no thread has written",
+        cause: "a ragged tail that is not filled, or a reduction over more slots than there are warps",
+        misses: WALK_MISSES,
+    },
+    Explanation {
         code: "trap", checker: MACHINE,
         meaning: "the kernel executed `trap`",
         cause: "a failed assertion in device code",
         misses: MEMCHECK_MISSES,
+    },
+    Explanation {
+        code: "unguarded-division", checker: "pass softmax, over the text",
+        meaning: "a division by a row sum that may be 0",
+        cause: "no test of `row_sum == 0` before `1 / row_sum`: a row that sees no key becomes NaN or infinite",
+        misses: SOFTMAX_MISSES,
+    },
+    Explanation {
+        code: "unguarded-infinity", checker: "pass softmax, over the text",
+        meaning: "a difference of two values that may both be -inf goes into an exponential",
+        cause: "no test of `row_max == -inf` before `exp(score - row_max)`: a row that sees no key becomes NaN",
+        misses: SOFTMAX_MISSES,
     },
     Explanation {
         code: "uninitialised-address", checker: INITCHECK,
@@ -208,6 +408,48 @@ pub const ALL: [Explanation; 28] = [
         meaning: "an instruction that this machine does not execute; this says nothing about the kernel",
         cause: "the message names it; tell us what you need",
         misses: "nothing: no verdict is given",
+    },
+    Explanation {
+        code: "unused-parameter", checker: "pass unused, exact for the text",
+        meaning: "a parameter of the entry is never read; advice",
+        cause: "a stride or a length that was meant to be used",
+        misses: "a parameter that is read and then ignored on every path",
+    },
+    Explanation {
+        code: "unused-result", checker: "pass unused, exact for the text",
+        meaning: "an instruction computes what nobody uses; advice",
+        cause: "left-over code, or a result that was meant to be stored",
+        misses: "results that are used on no path that is taken",
+    },
+    Explanation {
+        code: "wgmma-accumulator-in-flight", checker: WGMMA,
+        meaning: "an accumulator of a wgmma was read or written before its group had been waited for",
+        cause: "a missing `wgmma.wait_group`, or one whose number is too large",
+        misses: WGMMA_MISSES,
+    },
+    Explanation {
+        code: "wgmma-fence-missing", checker: WGMMA,
+        meaning: "a wgmma used registers written before, or was the first of its warp, with no `wgmma.fence`",
+        cause: "a `wgmma.fence.sync.aligned` belongs before the first wgmma of each batch",
+        misses: WGMMA_MISSES,
+    },
+    Explanation {
+        code: "wgmma-operand-overwritten", checker: PROXY,
+        meaning: "shared bytes were written while a wgmma might still read them",
+        cause: "the stage is handed back, or written, before `wgmma.wait_group` of the warps that read it; or fewer arrivals are counted than warps read",
+        misses: PROXY_MISSES,
+    },
+    Explanation {
+        code: "wgmma-register-overwritten", checker: WGMMA,
+        meaning: "a register that holds the A operand of a wgmma was written before its group had been waited for",
+        cause: "the next fragments are built in the same registers; wait, or use others",
+        misses: WGMMA_MISSES,
+    },
+    Explanation {
+        code: "wgmma-warp-missing", checker: WGMMA,
+        meaning: "the four warps of a warpgroup executed different numbers of wgmma instructions",
+        cause: "a branch by warp around a wgmma, or a warpgroup that is not whole",
+        misses: WGMMA_MISSES,
     },
 ];
 

@@ -1,11 +1,15 @@
-//! Verdicts, findings and runs as text, JSON, CSV and SVG. Nothing here prints or writes a file.
+//! Verdicts, findings and runs as text, JSON, SARIF, CSV and SVG. Nothing here prints or writes a file.
 
 pub mod accuracy;
 pub mod diagnostic;
 pub mod explain;
+pub mod families;
 pub mod figure;
+pub mod heat;
 pub mod layout;
 pub mod mutants;
+pub mod registered;
+pub mod sarif;
 pub mod svg;
 pub mod sweep;
 pub mod table;

@@ -1,14 +1,16 @@
-//! A figure drawn as SVG.
+//! A figure drawn as SVG or PNG.
 //!
 //! Every position is computed here; plotters writes the primitives. So no font is measured, the text is the same on
-//! every machine, and the picture a function of the figure alone.
+//! every machine, and the picture a function of the figure alone. The font of the PNG is the one in `font/`, read from
+//! the program itself.
 
 use super::figure::{Axis, Figure, Panel, Point, Series};
+use super::heat::HeatMap;
 use crate::convert::{pixel, usize_to_f64};
 use plotters::coord::Shift;
 use plotters::prelude::{
-    Circle, Color, DrawingArea, DrawingAreaErrorKind, FontFamily, FontStyle, IntoDrawingArea,
-    PathElement, Polygon, Rectangle, SVGBackend, ShapeStyle, Text,
+    BitMapBackend, Circle, Color, DrawingArea, DrawingAreaErrorKind, DrawingBackend, FontFamily,
+    FontStyle, IntoDrawingArea, PathElement, Polygon, Rectangle, SVGBackend, ShapeStyle, Text,
 };
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontTransform, RGBColor, TextStyle};
@@ -54,6 +56,80 @@ pub fn draw(figure: &Figure) -> String {
     svg
 }
 
+/// Draws the figure as a PNG file's bytes, eight bits a channel.
+pub fn png(figure: &Figure) -> Vec<u8> {
+    let page = Page::of(figure);
+    picture(page.height, |canvas| canvas.figure(figure, &page))
+}
+
+fn picture(
+    height: i32,
+    draw: impl FnOnce(&mut Canvas<BitMapBackend<'_>>) -> Drawn<BitMapBackend<'static>>,
+) -> Vec<u8> {
+    // Registering again what is registered changes nothing.
+    let font = include_bytes!("font/dejavu_sans_latin.ttf");
+    let is_font = plotters::style::register_font("sans-serif", FontStyle::Normal, font).is_ok();
+    assert!(is_font, "the bundled font is a font");
+    let (width, height) = (coordinate(WIDTH), coordinate(height));
+    let pixels = usize::try_from(width * height).expect("a page fits in memory");
+    let mut buffer = vec![0; 3 * pixels];
+    {
+        let mut canvas = Canvas {
+            area: BitMapBackend::with_buffer(&mut buffer, (width, height)).into_drawing_area(),
+        };
+        draw(&mut canvas)
+            .and_then(|()| canvas.area.present())
+            .expect("drawing into memory does not fail");
+    }
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder
+        .write_header()
+        .and_then(|mut writer| writer.write_image_data(&buffer))
+        .expect("writing into memory does not fail");
+    bytes
+}
+
+/// How strongly a cell of a map is coloured, and in which of two colours.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shade {
+    /// Blue, else orange.
+    pub is_above: bool,
+    /// 0 is white.
+    pub strength: f64,
+}
+
+const CELL: i32 = 84;
+const CELL_HEIGHT: i32 = 52;
+const MAP_LEFT: i32 = 90;
+const MAP_TOP: i32 = 96;
+
+/// Draws a map as SVG.
+pub(super) fn heat_svg(map: &HeatMap) -> String {
+    let mut svg = String::new();
+    {
+        let size = (coordinate(WIDTH), coordinate(heat_height(map)));
+        let mut canvas = Canvas {
+            area: SVGBackend::with_string(&mut svg, size).into_drawing_area(),
+        };
+        canvas
+            .heat(map)
+            .and_then(|()| canvas.area.present())
+            .expect("writing SVG into a string does not fail");
+    }
+    svg
+}
+
+/// Draws a map as a PNG file's bytes.
+pub(super) fn heat_png(map: &HeatMap) -> Vec<u8> {
+    picture(heat_height(map), |canvas| canvas.heat(map))
+}
+
+fn heat_height(map: &HeatMap) -> i32 {
+    MAP_TOP + count(map.rows.len()) * CELL_HEIGHT + count(map.caption.len()) * 24 + 2 * MARGIN
+}
+
 /// Where the parts of a page lie.
 struct Page {
     height: i32,
@@ -92,13 +168,13 @@ impl Page {
     }
 }
 
-type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
+type Drawn<B> = Result<(), DrawingAreaErrorKind<<B as DrawingBackend>::ErrorType>>;
 
 /// A place on the page in pixels from the upper left corner.
 type Place = (i32, i32);
 
-struct Canvas<'a> {
-    area: DrawingArea<SVGBackend<'a>, Shift>,
+struct Canvas<B: DrawingBackend> {
+    area: DrawingArea<B, Shift>,
 }
 
 /// Where a panel's data lies on the page.
@@ -120,8 +196,8 @@ impl Frame {
     }
 }
 
-impl Canvas<'_> {
-    fn figure(&mut self, figure: &Figure, page: &Page) -> Drawn {
+impl<B: DrawingBackend> Canvas<B> {
+    fn figure(&mut self, figure: &Figure, page: &Page) -> Drawn<B> {
         let corners = [(0, 0), (WIDTH, page.height)];
         self.area.draw(&Rectangle::new(
             corners,
@@ -163,7 +239,53 @@ impl Canvas<'_> {
         Ok(())
     }
 
-    fn panel(&mut self, panel: &Panel, frame: &Frame, watermark: Option<&str>) -> Drawn {
+    fn heat(&mut self, map: &HeatMap) -> Drawn<B> {
+        let whole = [(0, 0), (WIDTH, heat_height(map))];
+        let white = (255, 255, 255);
+        self.area
+            .draw(&Rectangle::new(whole, paint(white, 1.0).filled()))?;
+        let corner = (HPos::Left, VPos::Top);
+        let middle = (HPos::Center, VPos::Center);
+        self.text(&map.title, (MARGIN, MARGIN), TITLE_SIZE - 4, INK, corner)?;
+        for (index, column) in map.columns.iter().enumerate() {
+            let at = (MAP_LEFT + count(index) * CELL + CELL / 2, MAP_TOP - 18);
+            self.text(column, at, TEXT_SIZE, INK, middle)?;
+        }
+        for (index, (row, cells)) in map.rows.iter().zip(&map.cells).enumerate() {
+            let top = MAP_TOP + count(index) * CELL_HEIGHT;
+            let at = (MAP_LEFT - 30, top + CELL_HEIGHT / 2);
+            self.text(row, at, TEXT_SIZE, INK, middle)?;
+            for (column, cell) in cells.iter().enumerate() {
+                let Some((value, stands_out)) = *cell else {
+                    continue;
+                };
+                let left = MAP_LEFT + count(column) * CELL;
+                let corners = [
+                    (left + 2, top + 2),
+                    (left + CELL - 2, top + CELL_HEIGHT - 2),
+                ];
+                let shade = map.shade(value);
+                let ink = PALETTE[if shade.is_above { 1 } else { 5 }];
+                let strength = 0.75 * shade.strength;
+                self.area
+                    .draw(&Rectangle::new(corners, paint(ink, strength).filled()))?;
+                if stands_out {
+                    self.area
+                        .draw(&Rectangle::new(corners, paint(INK, 1.0).stroke_width(2)))?;
+                }
+                let at = (left + CELL / 2, top + CELL_HEIGHT / 2);
+                self.text(&format!("{value:+.1}"), at, TEXT_SIZE, INK, middle)?;
+            }
+        }
+        let mut top = MAP_TOP + count(map.rows.len()) * CELL_HEIGHT + MARGIN;
+        for line in &map.caption {
+            self.text(line, (MARGIN, top), CAPTION_SIZE, INK, corner)?;
+            top += 24;
+        }
+        Ok(())
+    }
+
+    fn panel(&mut self, panel: &Panel, frame: &Frame, watermark: Option<&str>) -> Drawn<B> {
         let (x, y) = (&frame.x, &frame.y);
         let centre = (x.start + x.end) / 2;
         self.text(
@@ -242,7 +364,7 @@ impl Canvas<'_> {
         Ok(())
     }
 
-    fn band(&mut self, panel: &Panel, frame: &Frame, series: &Series) -> Drawn {
+    fn band(&mut self, panel: &Panel, frame: &Frame, series: &Series) -> Drawn<B> {
         let bands: Vec<(f64, (f64, f64))> = series
             .points
             .iter()
@@ -269,7 +391,7 @@ impl Canvas<'_> {
             .draw(&Polygon::new(edge, paint(colour(series.style), 0.13)))
     }
 
-    fn legend(&mut self, figure: &Figure, page: &Page) -> Drawn {
+    fn legend(&mut self, figure: &Figure, page: &Page) -> Drawn<B> {
         let mut seen: Vec<&str> = Vec::new();
         let left = WIDTH - MARGIN - LEGEND_WIDTH + 12;
         let mut top = page.panels_top + 40;
@@ -296,7 +418,7 @@ impl Canvas<'_> {
     }
 
     /// One shape a style, so that lines can be told apart without colour.
-    fn marker(&mut self, (x, y): Place, style: usize) -> Drawn {
+    fn marker(&mut self, (x, y): Place, style: usize) -> Drawn<B> {
         let fill = paint(colour(style), 1.0).filled();
         let polygon = |corners: &[(i32, i32)]| -> Vec<Place> {
             corners.iter().map(|(dx, dy)| (x + dx, y + dy)).collect()
@@ -331,7 +453,7 @@ impl Canvas<'_> {
         self.area.draw(&Polygon::new(corners, fill))
     }
 
-    fn line(&mut self, from: Place, to: Place, ink: (u8, u8, u8), width: u32) -> Drawn {
+    fn line(&mut self, from: Place, to: Place, ink: (u8, u8, u8), width: u32) -> Drawn<B> {
         self.area.draw(&PathElement::new(
             vec![from, to],
             paint(ink, 1.0).stroke_width(width),
@@ -345,12 +467,12 @@ impl Canvas<'_> {
         size: i32,
         ink: (u8, u8, u8),
         (h, v): (HPos, VPos),
-    ) -> Drawn {
+    ) -> Drawn<B> {
         self.area
             .draw(&Text::new(words, at, text_style(size, ink, Pos::new(h, v))))
     }
 
-    fn upright(&mut self, words: &str, at: Place) -> Drawn {
+    fn upright(&mut self, words: &str, at: Place) -> Drawn<B> {
         let style = text_style(TEXT_SIZE, INK, Pos::new(HPos::Center, VPos::Center));
         let turned = style.transform(FontTransform::Rotate270);
         self.area.draw(&Text::new(words, at, turned))
@@ -407,68 +529,5 @@ fn wrap(words: &str, width: i32, size: i32) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::figure::Scale;
-    use super::*;
-
-    fn figure() -> Figure {
-        let values = [0.0, 0.25, 0.5].map(|x| (x, x.to_string()));
-        let series = |style: usize| Series {
-            name: format!("arm {style} <&>"),
-            style,
-            points: (0..3)
-                .map(|step| {
-                    let y = 0.8 - 0.05 * usize_to_f64(step + style);
-                    Point {
-                        x: values[step].0,
-                        y,
-                        band: Some((y - 0.02, y + 0.02)),
-                    }
-                })
-                .collect(),
-        };
-        Figure {
-            title: "Does a sparser arm lose more answers as noise grows?".to_owned(),
-            panels: vec![Panel {
-                title: "de contexts, en questions".to_owned(),
-                x: Axis::at("distractor share", Scale::Linear, &values),
-                y: Axis::from_zero("nDCG@10", 1.0),
-                series: (0..8).map(series).collect(),
-                reference: None,
-            }],
-            columns: 1,
-            caption: vec!["n = 3; made for a test.".to_owned()],
-            watermark: Some("no evidence".to_owned()),
-        }
-    }
-
-    #[test]
-    fn a_figure_is_one_document_with_its_words_escaped() {
-        let svg = draw(&figure());
-        assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
-        assert!(svg.contains("arm 7 &lt;&amp;&gt;"), "names are escaped");
-        assert_eq!(svg.matches("no evidence").count(), 1);
-        assert_eq!(
-            svg,
-            draw(&figure()),
-            "a drawing is a function of its figure"
-        );
-    }
-
-    #[test]
-    fn a_value_that_is_no_number_is_left_out() {
-        let mut broken = figure();
-        let points = &mut broken.panels[0].series[0].points;
-        points[1].y = f64::NAN;
-        let svg = draw(&broken);
-        assert!(!svg.contains("NaN") && !svg.contains("inf"));
-    }
-
-    #[test]
-    fn long_lines_wrap_between_words() {
-        let words = "one two three four five six seven";
-        let lines = wrap(words, 100, 16);
-        assert!(lines.len() > 1);
-        assert_eq!(lines.join(" "), words);
-    }
-}
+#[path = "svg_tests.rs"]
+mod tests;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
+use crate::convert::u64_to_f64;
+
 /// A context of the corpus.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
@@ -98,6 +100,21 @@ impl Collection {
         order.sort_by_cached_key(|&index| (draw(seed, &self.documents[index].id), index));
         order.truncate(count);
         order.sort_unstable();
+        self.of_documents(&order, keep)
+    }
+
+    /// The documents that are [`in_share`], with the queries that `keep` lets through and whose relevant documents are
+    /// all among them: nested in `share`, and the same contexts in every pair that has them.
+    #[must_use]
+    pub fn sample_share(&self, share: f64, seed: u64, keep: impl Fn(&Query) -> bool) -> Self {
+        let order: Vec<usize> = (0..self.documents.len())
+            .filter(|&index| in_share(&self.documents[index].id, share, seed))
+            .collect();
+        self.of_documents(&order, keep)
+    }
+
+    /// These documents, ascending, with their queries.
+    fn of_documents(&self, order: &[usize], keep: impl Fn(&Query) -> bool) -> Self {
         let document_at: BTreeMap<usize, usize> = order
             .iter()
             .enumerate()
@@ -162,6 +179,17 @@ impl Collection {
             judgements: self.judgements.iter().filter_map(moved).collect(),
         }
     }
+}
+
+/// Whether a document is in a share of all: the first 8 bytes, big-endian, of SHA-256(`seed` as 8 little-endian bytes,
+/// id), as a fraction of 2^64, lie below it. All are in the share 1.
+#[must_use]
+pub fn in_share(id: &str, share: f64, seed: u64) -> bool {
+    let digest = draw(seed, id);
+    let (first, _) = digest
+        .split_first_chunk::<8>()
+        .expect("32 bytes start with 8");
+    share >= 1.0 || u64_to_f64(u64::from_be_bytes(*first)) < share * 2.0_f64.powi(64)
 }
 
 fn draw(seed: u64, id: &str) -> [u8; 32] {

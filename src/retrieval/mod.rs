@@ -11,7 +11,7 @@ mod published;
 mod rank;
 mod trec;
 
-pub use collection::{Collection, Document, Judgement, Query, document_id};
+pub use collection::{Collection, Document, Judgement, Query, document_id, in_share};
 pub use measure::{Measure, UnknownMeasure};
 pub use published::{PublishedCell, published_dev_scores};
 pub use rank::{RetrievalError, Scores, rank, ranks, scores};

@@ -109,6 +109,7 @@ impl Simulated {
         Outcome::Finished(Output {
             o,
             lse: self.lse.clone(),
+            kept: None,
             findings: Vec::new(),
         })
     }

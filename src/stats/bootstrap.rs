@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 
 use super::counter::{draw, index_below};
+use crate::convert::usize_to_f64;
 
 /// One measured value: of one question in one group.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,6 +14,8 @@ pub struct Observation {
     pub cluster: u32,
     /// What is averaged over with equal weight in the end: the pair.
     pub group: u32,
+    /// Noise seed, drawn with replacement besides the clusters; numbered alike in all samples that are compared.
+    pub seed: u32,
     /// The value.
     pub value: f64,
 }
@@ -39,15 +42,15 @@ pub enum SampleError {
     },
     /// Two samples that are not over the same questions in the same order.
     #[error(
-        "observation {index} is of cluster and group {left:?} on one side, {right:?} on the other"
+        "observation {index} is of cluster, group and seed {left:?} on one side, {right:?} on the other"
     )]
     NotPaired {
         /// First observation that differs.
         index: usize,
-        /// (cluster, group) of the left sample, `None` past its end.
-        left: Option<(u32, u32)>,
-        /// (cluster, group) of the right sample.
-        right: Option<(u32, u32)>,
+        /// (cluster, group, seed) of the left sample, `None` past its end.
+        left: Option<(u32, u32, u32)>,
+        /// (cluster, group, seed) of the right sample.
+        right: Option<(u32, u32, u32)>,
     },
 }
 
@@ -118,7 +121,8 @@ impl Sample {
     /// [`SampleError::NotPaired`] with the first that differs.
     pub fn minus(&self, other: &Self) -> Result<Self, SampleError> {
         let key = |sample: &Self, index: usize| {
-            sample.observations.get(index).map(|o| (o.cluster, o.group))
+            let observation = sample.observations.get(index);
+            observation.map(|o| (o.cluster, o.group, o.seed))
         };
         let length = self.observations.len().max(other.observations.len());
         if let Some(index) = (0..length).find(|&index| key(self, index) != key(other, index)) {
@@ -145,59 +149,189 @@ impl Sample {
     pub fn mean(&self) -> f64 {
         let table = Table::new(&self.observations);
         let mut sums = table.zeros();
-        table.rows.iter().for_each(|row| add(&mut sums, row));
+        let once = vec![1.0; table.seeds];
+        table.rows.iter().for_each(|row| add(&mut sums, row, &once));
         macro_mean(&sums)
     }
 
-    /// The mean with its band: clusters are drawn with replacement, as many as there are, each with all its
-    /// observations in all groups.
+    /// The mean of every resample: clusters are drawn with replacement, as many as there are, each with all its
+    /// observations in all groups, and noise seeds likewise, as many as there are, the same for all clusters.
     ///
-    /// The percentiles are order statistics: with `n` resamples and share `a` left out, number `floor(n a / 2)` from
-    /// either end. A group that a resample leaves without observations is left out of that resample's mean. Resample
-    /// `r` uses draws `r * clusters ..`, so the result depends on no thread count.
+    /// A group that a resample leaves without observations is left out of that resample's mean. Resample `r` uses draws
+    /// `r * clusters ..` for its clusters and `r * seeds ..` of another stream for its seeds, so that the result depends
+    /// on no thread count, and samples over the same clusters and seeds are resampled alike.
     #[must_use]
-    pub fn band(&self, options: &BandOptions) -> Band {
+    pub fn resampled_means(&self, options: &BandOptions) -> Vec<f64> {
         let table = Table::new(&self.observations);
-        let clusters = table.rows.len();
-        let stride = u64::try_from(clusters).expect("64 bits hold a usize");
-        let resamples = options.resamples.max(40);
-        let mut means: Vec<f64> = (0..u64::from(resamples))
+        let wide = |count: usize| u64::try_from(count).expect("64 bits hold a usize");
+        let (clusters, seeds) = (table.rows.len(), table.seeds);
+        (0..u64::from(options.resamples.max(40)))
             .into_par_iter()
             .map_init(
                 || table.zeros(),
                 |sums, resample| {
+                    let times = seed_times(seeds, options.seed, resample);
                     sums.fill(GroupSum::default());
-                    let first = resample.wrapping_mul(stride);
-                    for offset in 0..stride {
+                    let first = resample.wrapping_mul(wide(clusters));
+                    for offset in 0..wide(clusters) {
                         let bits = draw(options.seed, first.wrapping_add(offset));
-                        add(sums, &table.rows[index_below(bits, clusters)]);
+                        add(sums, &table.rows[index_below(bits, clusters)], &times);
                     }
                     macro_mean(sums)
                 },
             )
-            .collect();
-        let count = f64::from(resamples);
-        let centre = means.iter().sum::<f64>() / count;
-        let variance = means
-            .iter()
-            .map(|mean| (mean - centre) * (mean - centre))
-            .sum::<f64>()
-            / (count - 1.0);
-        means.sort_unstable_by(f64::total_cmp);
-        let cut = u64::from(resamples) * u64::from(options.outside_per_mille.min(1000)) / 2000;
-        let cut = usize::try_from(cut)
-            .unwrap_or(usize::MAX)
-            .min((means.len() - 1) / 2);
+            .collect()
+    }
+
+    /// The mean with its band, from [`Self::resampled_means`].
+    ///
+    /// The percentiles are order statistics: with `n` resamples and share `a` left out, number `floor(n a / 2)` from
+    /// either end.
+    #[must_use]
+    pub fn band(&self, options: &BandOptions) -> Band {
+        let table = Table::new(&self.observations);
+        let mut means = self.resampled_means(options);
+        let standard_error = deviation(&means);
+        let (low, high) = percentiles(&mut means, options.outside_per_mille);
         Band {
             mean: self.mean(),
-            low: means[cut],
-            high: means[means.len() - 1 - cut],
-            standard_error: variance.sqrt(),
-            observations: self.observations.len(),
-            clusters,
+            low,
+            high,
+            standard_error,
+            observations: table.questions,
+            clusters: table.rows.len(),
             groups: table.groups,
         }
     }
+
+    /// Two-sided p-value of "no difference" by flipping the sign of whole clusters: the share of flips, the one found
+    /// counted in, whose mean is at least as far from 0. All flips where there are no more than `permutations`, else as
+    /// many drawn ones. (Groups keep their sizes, so a flip changes signs alone.)
+    #[must_use]
+    pub fn sign_flip(&self, permutations: u32, seed: u64) -> f64 {
+        let effects = self.cluster_effects();
+        let found: f64 = effects.iter().sum();
+        // Sums of the same numbers in another order must not count as smaller.
+        let least = found.abs() * (1.0 - 1e-12);
+        let all = u32::try_from(effects.len())
+            .ok()
+            .and_then(|clusters| 1_u32.checked_shl(clusters))
+            .filter(|all| *all > 0 && *all <= permutations);
+        let flipped = |bit: &dyn Fn(usize) -> bool| -> f64 {
+            let signed = effects.iter().enumerate();
+            signed
+                .map(|(index, effect)| if bit(index) { -effect } else { *effect })
+                .sum()
+        };
+        if let Some(all) = all {
+            let far = (0..all)
+                .filter(|flips| flipped(&|index| flips >> index & 1 == 1).abs() >= least)
+                .count();
+            return usize_to_f64(far) / f64::from(all);
+        }
+        let words = u64::try_from(effects.len().div_ceil(64)).expect("64 bits hold a usize");
+        let far = (0..u64::from(permutations))
+            .into_par_iter()
+            .filter(|permutation| {
+                let first = permutation.wrapping_mul(words);
+                let bits: Vec<u64> = (0..words)
+                    .map(|word| draw(seed, first.wrapping_add(word)))
+                    .collect();
+                flipped(&|index| bits[index / 64] >> (index % 64) & 1 == 1).abs() >= least
+            })
+            .count();
+        (1.0 + usize_to_f64(far)) / (1.0 + f64::from(permutations))
+    }
+
+    /// What each cluster adds to the mean.
+    fn cluster_effects(&self) -> Vec<f64> {
+        let table = Table::new(&self.observations);
+        let once = vec![1.0; table.seeds];
+        let mut sizes = table.zeros();
+        table
+            .rows
+            .iter()
+            .for_each(|row| add(&mut sizes, row, &once));
+        let groups = usize_to_f64(table.groups);
+        let effect = |row: &Vec<(usize, Vec<GroupSum>)>| -> f64 {
+            let of_group = row.iter().map(|(group, seeds)| {
+                seeds.iter().map(|cell| cell.sum).sum::<f64>() / sizes[*group].count
+            });
+            of_group.sum::<f64>() / groups
+        };
+        table.rows.iter().map(effect).collect()
+    }
+
+    /// Variance of the mean under this bootstrap over what it would be if every question of every group, averaged over
+    /// its seeds, were drawn alone.
+    #[must_use]
+    pub fn design_effect(&self, options: &BandOptions) -> f64 {
+        let table = Table::new(&self.observations);
+        let seeds = table.seeds.max(1);
+        let mut by_group: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
+        for observation in &self.observations {
+            by_group
+                .entry(observation.group)
+                .or_default()
+                .push(observation.value);
+        }
+        let groups = usize_to_f64(by_group.len());
+        // Observations of one question follow each other, one a seed.
+        let alone: f64 = by_group
+            .values()
+            .map(|values| {
+                let questions: Vec<f64> = values
+                    .chunks(seeds)
+                    .map(|of_question| {
+                        of_question.iter().sum::<f64>() / usize_to_f64(of_question.len())
+                    })
+                    .collect();
+                deviation(&questions).powi(2) / usize_to_f64(questions.len()) / (groups * groups)
+            })
+            .sum();
+        let clustered = self.band(options).standard_error;
+        if alone > 0.0 {
+            clustered * clustered / alone
+        } else {
+            1.0
+        }
+    }
+}
+
+/// How often each noise seed is in a resample.
+fn seed_times(seeds: usize, seed: u64, resample: u64) -> Vec<f64> {
+    let mut times = vec![0.0; seeds];
+    let stride = u64::try_from(seeds).expect("64 bits hold a usize");
+    for offset in 0..stride {
+        let bits = draw(!seed, resample.wrapping_mul(stride).wrapping_add(offset));
+        times[index_below(bits, seeds)] += 1.0;
+    }
+    times
+}
+
+/// Standard deviation with Bessel's correction; 0 for fewer than two values.
+pub(super) fn deviation(values: &[f64]) -> f64 {
+    if values.len() < 2 {
+        return 0.0;
+    }
+    let count = usize_to_f64(values.len());
+    let centre = values.iter().sum::<f64>() / count;
+    let squares = values
+        .iter()
+        .map(|value| (value - centre) * (value - centre));
+    (squares.sum::<f64>() / (count - 1.0)).sqrt()
+}
+
+/// Order statistics number `floor(n a / 2)` from either end, where `a` is the share left out, in thousandths. Sorts.
+#[must_use]
+pub fn percentiles(values: &mut [f64], outside_per_mille: u32) -> (f64, f64) {
+    values.sort_unstable_by(f64::total_cmp);
+    let Some(last) = values.len().checked_sub(1) else {
+        return (f64::NAN, f64::NAN);
+    };
+    let outside = usize::try_from(outside_per_mille.min(1000)).expect("at most 1000");
+    let cut = (values.len() * outside / 2000).min(last / 2);
+    (values[cut], values[last - cut])
 }
 
 /// Sum and number of values of one group.
@@ -207,36 +341,49 @@ struct GroupSum {
     count: f64,
 }
 
-/// Observations summed by cluster and group.
+/// Observations summed by cluster, group and seed.
 struct Table {
-    /// One a cluster: (group index, sum), only the groups it has.
-    rows: Vec<Vec<(usize, GroupSum)>>,
+    /// One a cluster: (group index, one sum a seed), only the groups it has.
+    rows: Vec<Vec<(usize, Vec<GroupSum>)>>,
     groups: usize,
+    seeds: usize,
+    /// Observations of the first seed.
+    questions: usize,
 }
 
 impl Table {
     fn new(observations: &[Observation]) -> Self {
-        let mut group_index: BTreeMap<u32, usize> =
-            observations.iter().map(|o| (o.group, 0)).collect();
-        for (index, slot) in group_index.values_mut().enumerate() {
-            *slot = index;
-        }
-        let mut rows: BTreeMap<u32, BTreeMap<usize, GroupSum>> = BTreeMap::new();
+        let numbered = |of: fn(&Observation) -> u32| -> BTreeMap<u32, usize> {
+            let mut index: BTreeMap<u32, usize> = observations.iter().map(|o| (of(o), 0)).collect();
+            for (number, slot) in index.values_mut().enumerate() {
+                *slot = number;
+            }
+            index
+        };
+        let (group_index, seed_index) = (numbered(|o| o.group), numbered(|o| o.seed));
+        let mut rows: BTreeMap<u32, BTreeMap<usize, Vec<GroupSum>>> = BTreeMap::new();
         for observation in observations {
-            let cell = rows
+            let cells = rows
                 .entry(observation.cluster)
                 .or_default()
                 .entry(group_index[&observation.group])
-                .or_default();
+                .or_insert_with(|| vec![GroupSum::default(); seed_index.len()]);
+            let cell = &mut cells[seed_index[&observation.seed]];
             cell.sum += observation.value;
             cell.count += 1.0;
         }
+        let first = observations.iter().map(|o| o.seed).min();
         Self {
             rows: rows
                 .into_values()
                 .map(|row| row.into_iter().collect())
                 .collect(),
             groups: group_index.len(),
+            seeds: seed_index.len(),
+            questions: observations
+                .iter()
+                .filter(|o| Some(o.seed) == first)
+                .count(),
         }
     }
 
@@ -245,10 +392,13 @@ impl Table {
     }
 }
 
-fn add(sums: &mut [GroupSum], row: &[(usize, GroupSum)]) {
-    for &(group, cell) in row {
-        sums[group].sum += cell.sum;
-        sums[group].count += cell.count;
+/// Adds a cluster, each seed as often as the resample has it.
+fn add(sums: &mut [GroupSum], row: &[(usize, Vec<GroupSum>)], times: &[f64]) {
+    for (group, seeds) in row {
+        for (cell, times) in seeds.iter().zip(times) {
+            sums[*group].sum += cell.sum * times;
+            sums[*group].count += cell.count * times;
+        }
     }
 }
 
@@ -262,152 +412,5 @@ fn macro_mean(sums: &[GroupSum]) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample(rows: &[(u32, u32, f64)]) -> Sample {
-        Sample::new(
-            rows.iter()
-                .map(|&(cluster, group, value)| Observation {
-                    cluster,
-                    group,
-                    value,
-                })
-                .collect(),
-        )
-        .unwrap()
-    }
-
-    #[test]
-    fn groups_weigh_the_same_whatever_their_size() {
-        let unbalanced = sample(&[(0, 0, 1.0), (1, 0, 1.0), (2, 0, 1.0), (3, 1, 0.0)]);
-        assert!((unbalanced.mean() - 0.5).abs() <= 0.0, "exact in binary");
-    }
-
-    #[test]
-    fn one_cluster_or_equal_values_have_no_width() {
-        let constant =
-            sample(&[(0, 0, 0.25), (1, 0, 0.25), (2, 1, 0.25)]).band(&BandOptions::default());
-        assert_eq!(
-            (
-                constant.low,
-                constant.mean,
-                constant.high,
-                constant.standard_error
-            ),
-            (0.25, 0.25, 0.25, 0.0)
-        );
-        let single = sample(&[(7, 0, 0.0), (7, 0, 1.0)]).band(&BandOptions::default());
-        assert_eq!((single.low, single.high, single.clusters), (0.5, 0.5, 1));
-    }
-
-    #[test]
-    fn two_clusters_give_the_binomial_band() {
-        // Means of two draws from {0, 1}: 0, 1/2, 1 with weights 1/4, 1/2, 1/4: standard error sqrt(1/8).
-        let band = sample(&[(0, 0, 0.0), (1, 0, 1.0)]).band(&BandOptions::default());
-        assert_eq!((band.low, band.mean, band.high), (0.0, 0.5, 1.0));
-        assert!(
-            (band.standard_error - 0.125_f64.sqrt()).abs() < 0.005,
-            "{band:?}"
-        );
-    }
-
-    /// Normal deviates by the sum of twelve uniforms.
-    fn normal(seed: u64, index: u64) -> f64 {
-        let uniform = |k: u64| {
-            f64::from(u32::try_from(draw(seed, index * 12 + k) >> 32).unwrap()) / 4_294_967_296.0
-        };
-        (0..12).map(uniform).sum::<f64>() - 6.0
-    }
-
-    #[test]
-    fn iid_clusters_give_the_analytic_standard_error() {
-        let rows: Vec<(u32, u32, f64)> = (0..400_u32)
-            .map(|index| (index, 0, normal(5, u64::from(index))))
-            .collect();
-        let band = sample(&rows).band(&BandOptions::default());
-        let mean = rows.iter().map(|row| row.2).sum::<f64>() / 400.0;
-        let variance = rows.iter().map(|row| (row.2 - mean).powi(2)).sum::<f64>() / 400.0;
-        let analytic = (variance / 400.0).sqrt();
-        // 10,000 resamples estimate a standard error to 0.7 % (one sigma); 3 % is over four.
-        assert!(
-            (band.standard_error / analytic - 1.0).abs() < 0.03,
-            "{} against {analytic}",
-            band.standard_error
-        );
-        for (end, sign) in [(band.low, -1.0), (band.high, 1.0)] {
-            let want = mean + sign * 1.959_964 * analytic;
-            assert!((end - want).abs() < 0.15 * analytic, "{end} against {want}");
-        }
-    }
-
-    #[test]
-    fn correlated_questions_widen_the_band() {
-        let value = |cluster: u32| normal(9, u64::from(cluster));
-        let rows = |cluster_of: fn(u32) -> u32| -> Vec<(u32, u32, f64)> {
-            (0..400_u32)
-                .map(|index| (cluster_of(index), 0, value(index / 8)))
-                .collect()
-        };
-        let clustered = sample(&rows(|index| index / 8)).band(&BandOptions::default());
-        let pretended = sample(&rows(|index| index)).band(&BandOptions::default());
-        // Eight equal values a cluster: the error grows by sqrt(8).
-        let ratio = clustered.standard_error / pretended.standard_error;
-        assert!((ratio / 8.0_f64.sqrt() - 1.0).abs() < 0.06, "{ratio}");
-    }
-
-    #[test]
-    fn pairing_removes_what_both_share() {
-        let rows = |shift: f64| -> Vec<(u32, u32, f64)> {
-            (0..100_u32)
-                .map(|index| (index / 2, index % 2, normal(3, u64::from(index)) + shift))
-                .collect()
-        };
-        let (a, b) = (sample(&rows(0.25)), sample(&rows(0.0)));
-        let difference = a.minus(&b).unwrap().band(&BandOptions::default());
-        assert!(
-            (difference.mean - 0.25).abs() < 1e-12 && difference.standard_error < 1e-12,
-            "{difference:?}"
-        );
-        assert!(a.band(&BandOptions::default()).standard_error > 0.05);
-    }
-
-    #[test]
-    fn the_band_depends_on_seed_alone() {
-        let rows: Vec<(u32, u32, f64)> = (0..60_u32)
-            .map(|index| (index / 3, index % 4, normal(1, u64::from(index))))
-            .collect();
-        let band = |seed: u64| {
-            sample(&rows).band(&BandOptions {
-                seed,
-                ..BandOptions::default()
-            })
-        };
-        let alone = rayon::ThreadPoolBuilder::new()
-            .num_threads(1)
-            .build()
-            .unwrap();
-        assert_eq!(band(4), alone.install(|| band(4)));
-        assert_ne!(band(4), band(5));
-    }
-
-    #[test]
-    fn unusable_samples_are_refused() {
-        assert_eq!(Sample::new(Vec::new()), Err(SampleError::Empty));
-        let nan = Sample::new(vec![Observation {
-            cluster: 0,
-            group: 0,
-            value: f64::NAN,
-        }]);
-        assert!(matches!(nan, Err(SampleError::NotFinite { index: 0, .. })));
-        let (a, b) = (sample(&[(0, 0, 1.0), (1, 0, 1.0)]), sample(&[(0, 0, 1.0)]));
-        assert_eq!(
-            a.minus(&b),
-            Err(SampleError::NotPaired {
-                index: 1,
-                left: Some((1, 0)),
-                right: None
-            })
-        );
-    }
-}
+#[path = "bootstrap_tests.rs"]
+mod tests;

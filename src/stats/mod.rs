@@ -6,5 +6,9 @@
 
 mod bootstrap;
 mod counter;
+mod curve;
+mod multiple;
 
-pub use bootstrap::{Band, BandOptions, Observation, Sample, SampleError};
+pub use bootstrap::{Band, BandOptions, Observation, Sample, SampleError, percentiles};
+pub use curve::{area_weights, critical_level};
+pub use multiple::{benjamini_hochberg, holm};

@@ -7,7 +7,7 @@ use crate::retrieval::{Scores, scores};
 use crate::stats::{Band, BandOptions, Observation, Sample};
 
 use super::StudyError;
-use super::plan::Cell;
+use super::cell::Cell;
 use super::results::{CellLine, Results};
 use super::run::count_f64;
 
@@ -26,7 +26,7 @@ impl Metric {
     /// All of them, the main score first.
     pub const ALL: [Self; 3] = [Self::NdcgAt10, Self::MrrAt10, Self::RecallAt1];
 
-    fn of(self, scores: Scores) -> f64 {
+    pub(super) fn of(self, scores: Scores) -> f64 {
         match self {
             Self::NdcgAt10 => scores.ndcg_at_10,
             Self::MrrAt10 => scores.mrr_at_10,
@@ -249,6 +249,7 @@ fn cells_of<'a>(
                 seed,
                 level,
                 arm: arm.to_owned(),
+                share: None,
             };
             results.cells.get(&cell.to_string())
         };
@@ -261,27 +262,31 @@ fn cells_of<'a>(
     plan.pairs.iter().map(of_pair).collect()
 }
 
-/// Scores of each query of a pair, one cell a seed: (index of the query's first judgement, means over seeds).
-fn query_scores(results: &Results, pair: &str, cells: &[&CellLine]) -> Vec<(usize, Scores)> {
+/// Scores of each query of a pair under one cell: (index of the query's first judgement, scores).
+pub(super) fn query_scores(results: &Results, pair: &str, cell: &CellLine) -> Vec<(usize, Scores)> {
     let ids = &results.judgements[pair].query_ids;
     let mut first = 0;
     let mut found = Vec::new();
     for of_query in ids.chunk_by(|a, b| a == b) {
-        let mut total = Scores::default();
-        for cell in cells {
-            let relevant: Vec<u32> = cell.ranks[first..first + of_query.len()]
-                .iter()
-                .map(|&rank| u32::from(rank))
-                .collect();
-            let one = scores(&relevant);
-            total.ndcg_at_10 += one.ndcg_at_10;
-            total.mrr_at_10 += one.mrr_at_10;
-            total.recall_at_1 += one.recall_at_1;
-        }
-        found.push((first, divided(total, count_f64(cells.len()))));
+        let relevant: Vec<u32> = cell.ranks[first..first + of_query.len()]
+            .iter()
+            .map(|&rank| u32::from(rank))
+            .collect();
+        found.push((first, scores(&relevant)));
         first += of_query.len();
     }
     found
+}
+
+/// Number of every article over the whole file, so that it has one number at every point of every curve.
+pub(super) fn cluster_numbers(results: &Results) -> BTreeMap<&str, u32> {
+    let mut numbers: BTreeMap<&str, u32> = BTreeMap::new();
+    let judgements = results.judgements.values();
+    for cluster in judgements.flat_map(|judgements| &judgements.clusters) {
+        let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+        numbers.entry(cluster).or_insert(next);
+    }
+    numbers
 }
 
 fn divided(total: Scores, by: f64) -> Scores {
@@ -301,26 +306,24 @@ fn point_data(
     let Some(by_pair) = cells_of(results, arm, level) else {
         return Ok(None);
     };
-    // Numbered over the whole file, so that an article has one number at every point of every curve.
-    let mut cluster_index: BTreeMap<&str, u32> = BTreeMap::new();
-    for cluster in results
-        .judgements
-        .values()
-        .flat_map(|judgements| &judgements.clusters)
-    {
-        let next = u32::try_from(cluster_index.len()).unwrap_or(u32::MAX);
-        cluster_index.entry(cluster).or_insert(next);
-    }
+    let cluster_index = cluster_numbers(results);
     let mut observations = Vec::new();
     for (group, (pair, cells)) in (0_u32..).zip(&by_pair) {
         let clusters = &results.judgements[*pair].clusters;
-        for (judgement, scores) in query_scores(results, pair, cells) {
-            let cluster = cluster_index[clusters[judgement].as_str()];
-            observations.push(Observation {
-                cluster,
-                group,
-                value: metric.of(scores),
-            });
+        let of_seed: Vec<Vec<(usize, Scores)>> = cells
+            .iter()
+            .map(|cell| query_scores(results, pair, cell))
+            .collect();
+        for query in 0..of_seed.first().map_or(0, Vec::len) {
+            for (seed, scores) in (0_u32..).zip(&of_seed) {
+                let (judgement, scores) = scores[query];
+                observations.push(Observation {
+                    cluster: cluster_index[clusters[judgement].as_str()],
+                    group,
+                    seed,
+                    value: metric.of(scores),
+                });
+            }
         }
     }
     let sample = Sample::new(observations).map_err(|error| StudyError::Sample {
@@ -354,6 +357,7 @@ pub fn pair_scores(results: &Results) -> Vec<PairScore> {
                         seed,
                         level,
                         arm: arm.clone(),
+                        share: None,
                     };
                     results.cells.get(&cell.to_string())
                 };
@@ -366,7 +370,10 @@ pub fn pair_scores(results: &Results) -> Vec<PairScore> {
                 else {
                     continue;
                 };
-                let of_queries = query_scores(results, pair, &cells);
+                let of_queries: Vec<(usize, Scores)> = cells
+                    .iter()
+                    .flat_map(|cell| query_scores(results, pair, cell))
+                    .collect();
                 let mut total = Scores::default();
                 for (_, one) in &of_queries {
                     total.ndcg_at_10 += one.ndcg_at_10;
@@ -378,7 +385,7 @@ pub fn pair_scores(results: &Results) -> Vec<PairScore> {
                     arm: arm.clone(),
                     level,
                     scores: divided(total, count_f64(of_queries.len())),
-                    query_count: of_queries.len(),
+                    query_count: of_queries.len() / cells.len().max(1),
                     document_count: results.judgements[pair].documents,
                 });
             }

@@ -17,6 +17,11 @@ pub trait Embedder {
     /// Why, and which arms there are.
     fn check_arm(&self, arm: &str) -> Result<(), String>;
 
+    /// Arm with all that its vectors depend on besides the text: a store keeps vectors by it.
+    fn identity(&self, arm: &str) -> String {
+        arm.to_owned()
+    }
+
     /// Embeds documents under an arm.
     ///
     /// # Errors

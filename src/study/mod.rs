@@ -8,22 +8,38 @@
 //! line cut off in the middle is dropped, and cells that are there are not made again. A results file belongs to the
 //! plan in its first line; another plan is refused with what differs. Nothing here prints: [`Progress`] is told.
 
+mod cell;
+mod contrast;
 mod curve;
 mod data;
 mod embedder;
 mod encoder;
+mod mechanism;
+mod merge;
 mod plan;
 mod progress;
+mod registered;
 mod results;
 mod run;
+mod store;
+mod vectors;
 
+pub use cell::{Cell, Shard};
+pub use contrast::{
+    Estimate, Term, area, combination, context_language, estimate, is_cross_lingual,
+    question_language,
+};
 pub use curve::{Curve, Curves, Metric, PairScore, Point, csv, curves, differences, pair_scores};
-pub use data::{DataFolder, PairData, Source};
+pub use data::{DataFolder, Source, calibration_texts};
 pub use embedder::{Embedded, Embedder};
-pub use plan::{Cell, Family, Plan, PlanError, Split, Task};
+pub use encoder::{ArmEncoder, attention_flops};
+pub use mechanism::{Mechanism, mechanism};
+pub use merge::merge;
+pub use plan::{Family, Plan, PlanError, Registration, Split, Task, ThresholdFile};
 pub use progress::{Event, Progress, Silent};
+pub use registered::{Answer, ArmAnswer, answer};
 pub use results::{CellLine, Judgements, Results, ResultsError};
-pub use run::{Summary, run};
+pub use run::{RunOptions, Summary, run};
 
 use crate::mlqa::{Language, LoadError};
 use crate::noise::NoiseError;

@@ -1,7 +1,6 @@
 //! What a study does, as a struct and as TOML text.
 
-use std::collections::BTreeSet;
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -64,6 +63,48 @@ pub struct Plan {
     /// Which questions are asked.
     #[serde(default)]
     pub split: Split,
+    /// Shares of each language's contexts to search through, ascending, each holding the ones before it: a run that
+    /// is stopped has answered for a smaller corpus in every language. Pairs of one context language then share its
+    /// documents, whose crops hold every answer that any pair of the plan asks for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub corpus_shares: Vec<f64>,
+    /// Calibrated thresholds by the name that arms give them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub thresholds: BTreeMap<String, ThresholdFile>,
+    /// What is to be tested, written down before the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registered: Option<Registration>,
+}
+
+/// A file of thresholds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ThresholdFile {
+    /// Path, from the plan's folder.
+    pub file: String,
+    /// SHA-256 of its bytes, in hexadecimal.
+    pub sha256: String,
+}
+
+/// The tests of a registered run. All are over the cross-lingual pairs and nDCG@10.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Registration {
+    /// The block-sparse arm.
+    pub block: String,
+    /// Primary contrast: `block` minus this arm, area over the noise levels. The best local arm on exploration
+    /// questions at equal attention FLOPs.
+    pub local: String,
+    /// Secondary contrast: the best local arm at equal density.
+    pub local_equal_density: String,
+    /// "Preserves": the one-sided 95 % lower bound of `block` minus this arm lies above `-margin`.
+    pub dense: String,
+    /// In nDCG, 0 to 1.
+    pub margin: f64,
+    /// Bootstrap resamples, and permutations.
+    pub resamples: u32,
+    /// Which results the choice of the local arms was made on.
+    pub chosen_on: String,
 }
 
 fn default_total_tokens() -> usize {
@@ -101,6 +142,8 @@ pub enum Split {
     /// Questions of exploration articles.
     #[default]
     Exploration,
+    /// Questions of confirmation articles: only in a plan with a registration, committed before it runs.
+    Confirmation,
     /// All questions: only to compare the dense arm on clean contexts with published scores, which are over all.
     All,
 }
@@ -111,6 +154,7 @@ impl Split {
     pub fn name(self) -> &'static str {
         match self {
             Self::Exploration => "exploration",
+            Self::Confirmation => "confirmation",
             Self::All => "all",
         }
     }
@@ -144,32 +188,6 @@ pub enum PlanError {
         /// What is wrong and what is allowed.
         reason: String,
     },
-}
-
-/// One unit of work and of results.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Cell {
-    /// CONTEXT-QUESTION.
-    pub pair: String,
-    /// Noise seed.
-    pub seed: u64,
-    /// Noise level.
-    pub level: f64,
-    /// Attention arm.
-    pub arm: String,
-}
-
-/// The stable key of a cell: `pair=de-en seed=0 level=0.25 arm=dense`.
-impl fmt::Display for Cell {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            pair,
-            seed,
-            level,
-            arm,
-        } = self;
-        write!(f, "pair={pair} seed={seed} level={level} arm={arm}")
-    }
 }
 
 impl Plan {
@@ -234,6 +252,8 @@ impl Plan {
                 return wrong("levels", error.to_string());
             }
         }
+        self.check_shares()?;
+        self.check_registration()?;
         let is_clean = self.noise == Family::None;
         if is_clean && (self.levels.iter().any(|&level| level > 0.0) || self.seeds.len() > 1) {
             return wrong(
@@ -283,25 +303,76 @@ impl Plan {
         self.pairs.iter().map(parse).collect()
     }
 
-    /// All cells, in the order they run: arms innermost, because they share a document's texts.
-    #[must_use]
-    pub fn cells(&self) -> Vec<Cell> {
-        let mut cells = Vec::new();
-        for pair in &self.pairs {
-            for &seed in &self.seeds {
-                for &level in &self.levels {
-                    for arm in &self.arms {
-                        cells.push(Cell {
-                            pair: pair.clone(),
-                            seed,
-                            level,
-                            arm: arm.clone(),
-                        });
-                    }
-                }
+    fn check_shares(&self) -> Result<(), PlanError> {
+        let field = "corpus_shares";
+        let refuse = |reason: String| Err(PlanError::Value { field, reason });
+        if let Some(share) = self
+            .corpus_shares
+            .iter()
+            .find(|share| !(**share > 0.0 && **share <= 1.0))
+        {
+            return refuse(format!("{share} is not above 0 and at most 1"));
+        }
+        if let Some(pair) = self
+            .corpus_shares
+            .windows(2)
+            .find(|pair| pair[0] >= pair[1])
+        {
+            return refuse(format!(
+                "{} comes before {}: want them ascending",
+                pair[0], pair[1]
+            ));
+        }
+        if !self.corpus_shares.is_empty()
+            && (self.contexts_per_pair.is_some() || self.queries_per_pair.is_some())
+        {
+            return refuse("goes without contexts_per_pair and queries_per_pair".to_owned());
+        }
+        Ok(())
+    }
+
+    fn check_registration(&self) -> Result<(), PlanError> {
+        let Some(registered) = &self.registered else {
+            return if self.split == Split::Confirmation {
+                Err(PlanError::Value {
+                    field: "split",
+                    reason: "\"confirmation\" is for a plan with a [registered] table, committed before it runs; \
+                             ask exploration questions until then"
+                        .to_owned(),
+                })
+            } else {
+                Ok(())
+            };
+        };
+        let refuse = |reason: String| {
+            Err(PlanError::Value {
+                field: "registered",
+                reason,
+            })
+        };
+        for arm in [
+            &registered.block,
+            &registered.local,
+            &registered.local_equal_density,
+            &registered.dense,
+        ] {
+            if !self.arms.contains(arm) {
+                return refuse(format!("'{arm}' is none of the plan's arms"));
             }
         }
-        cells
+        if !(registered.margin > 0.0 && registered.margin < 1.0) {
+            return refuse(format!(
+                "margin {} is not between 0 and 1",
+                registered.margin
+            ));
+        }
+        if registered.resamples < 40 {
+            return refuse(format!(
+                "{} resamples; want at least 40",
+                registered.resamples
+            ));
+        }
+        Ok(())
     }
 
     /// SHA-256, in hexadecimal, of the plan as JSON with its fields in the order of the struct.
@@ -348,6 +419,7 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
+    use super::super::cell::Cell;
     use super::*;
 
     const TEXT: &str = r#"
@@ -407,7 +479,7 @@ mod tests {
         refused(
             "seeds = [3]",
             "seeds = [3]\nsplit = \"confirmation\"",
-            "unknown variant `confirmation`",
+            "\"confirmation\" is for a plan with a [registered] table",
         );
         refused(
             "seeds = [3]",
@@ -423,6 +495,27 @@ mod tests {
             "seeds = [3]",
             "seeds = [3]\ntotal_tokens = 128",
             "128 with gold_tokens = 128",
+        );
+        for (shares, message) in [
+            ("[0.5, 0.5]", "0.5 comes before 0.5"),
+            ("[0, 1]", "0 is not above 0"),
+            (
+                "[0.5, 1]\ncontexts_per_pair = 9",
+                "goes without contexts_per_pair",
+            ),
+        ] {
+            refused(
+                "seeds = [3]",
+                &format!("seeds = [3]\ncorpus_shares = {shares}"),
+                message,
+            );
+        }
+        let registered = "seeds = [3]\n[registered]\nblock = \"dense\"\nlocal = \"window:0.25\"\ndense = \"dense\"\n\
+                          local_equal_density = \"bare\"\nmargin = 0.02\nresamples = 100\nchosen_on = \"x\"";
+        refused(
+            "seeds = [3]",
+            registered,
+            "'bare' is none of the plan's arms",
         );
     }
 }

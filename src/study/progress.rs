@@ -17,10 +17,10 @@ pub enum Event<'a> {
         /// Paragraphs of distractors left out because MLQA has their article or their text, over all languages.
         distractors_left_out: usize,
     },
-    /// Documents of one pair and seed were composed.
+    /// Documents of one set and seed were composed.
     Composed {
-        /// CONTEXT-QUESTION.
-        pair: &'a str,
+        /// CONTEXT-QUESTION, or the context language.
+        set: &'a str,
         /// Noise seed.
         seed: u64,
         /// Counts, among them how often distractors are reused.

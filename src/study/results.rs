@@ -14,7 +14,8 @@ use sha2::{Digest, Sha256};
 
 use crate::noise::Report;
 
-use super::plan::{Cell, Plan};
+use super::cell::Cell;
+use super::plan::Plan;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,15 +25,28 @@ struct Header {
     plan: Plan,
 }
 
+impl Header {
+    fn of(plan: &Plan) -> Self {
+        Self {
+            flashproof_study: VERSION,
+            plan_sha256: plan.sha256(),
+            plan: plan.clone(),
+        }
+    }
+}
+
 /// Version of the format.
 const VERSION: u32 = 1;
 
 /// Questions of a pair, one entry a (question, relevant document).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Judgements {
     /// CONTEXT-QUESTION.
     pub pair: String,
+    /// Share of its contexts, in a plan that has shares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
     /// Documents of the corpus.
     pub documents: usize,
     /// SHA-256 of the documents' ids, each followed by a newline.
@@ -64,8 +78,10 @@ pub struct CellLine {
     /// What composing the documents took; absent without noise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noise: Option<Report>,
-    /// Wall-clock seconds of the cell, what it shared with earlier ones left out.
-    pub seconds: f64,
+    /// Wall-clock seconds of the cell, what it shared with earlier ones left out. Only while the study runs: a file
+    /// that has all cells is a function of its plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
 }
 
 /// A results file as it stands.
@@ -73,7 +89,7 @@ pub struct CellLine {
 pub struct Results {
     /// Its plan.
     pub plan: Plan,
-    /// Judgements by pair.
+    /// Judgements by pair; with shares, by `PAIR share=X`.
     pub judgements: BTreeMap<String, Judgements>,
     /// Cells by key.
     pub cells: BTreeMap<String, CellLine>,
@@ -123,6 +139,16 @@ pub enum ResultsError {
         /// Field by field: `field: asked for, not what the file has`.
         differences: Vec<String>,
     },
+    /// Two shards disagree.
+    #[error(
+        "{path} has other {what} than the shards before it; one of them was made with other data or another encoder"
+    )]
+    Conflict {
+        /// The file.
+        path: String,
+        /// What differs.
+        what: String,
+    },
     /// The data gives other questions or documents than the file has.
     #[error(
         "{path}: pair {pair} has other {what} now than when these results were made; the data has changed"
@@ -148,7 +174,113 @@ pub(super) fn sha256_of_lines<'a>(lines: impl IntoIterator<Item = &'a str>) -> S
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+impl Judgements {
+    /// Where [`Results::judgements`] has it.
+    fn key(&self) -> String {
+        match self.share {
+            Some(share) => format!("{} share={share}", self.pair),
+            None => self.pair.clone(),
+        }
+    }
+}
+
+/// Few enough digits for any parser to read back the very number that was written.
+pub(super) fn six_decimals(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
+}
+
+/// Key of the judgements that a cell's ranks are of, from the cell's key.
+pub(super) fn judgements_key(cell: &str) -> String {
+    let words = || cell.split(' ');
+    let pair = words().find_map(|word| word.strip_prefix("pair="));
+    let share = words().find(|word| word.starts_with("share="));
+    let parts: Vec<&str> = pair.into_iter().chain(share).collect();
+    parts.join(" ")
+}
+
 impl Results {
+    /// The file with all its cells in the order of the plan and without their seconds: a function of the plan, the
+    /// data and which cells are there.
+    ///
+    /// # Errors
+    /// [`ResultsError::Io`] for what cannot be written as JSON.
+    pub fn canonical(&self) -> Result<String, ResultsError> {
+        let fail = |error: serde_json::Error| io("results as JSON", &error.into());
+        let mut text = serde_json::to_string(&Header::of(&self.plan)).map_err(fail)? + "\n";
+        let cells = self.plan.cells();
+        let mut written = BTreeSet::new();
+        for cell in &cells {
+            let key = judgements_key(&cell.to_string());
+            if let Some(judgements) = self.judgements.get(&key)
+                && written.insert(key)
+            {
+                text += &serde_json::to_string(judgements).map_err(fail)?;
+                text.push('\n');
+            }
+        }
+        for cell in &cells {
+            let Some(line) = self.cells.get(&cell.to_string()) else {
+                continue;
+            };
+            let timeless = CellLine {
+                realised_density: six_decimals(line.realised_density),
+                achieved_noise: six_decimals(line.achieved_noise),
+                mean_tokens: six_decimals(line.mean_tokens),
+                seconds: None,
+                noise: line.noise.filter(|_| self.plan.tells_noise(cell)),
+                ..line.clone()
+            };
+            text += &serde_json::to_string(&timeless).map_err(fail)?;
+            text.push('\n');
+        }
+        Ok(text)
+    }
+
+    /// The results at one share of the contexts, as those of a plan without shares and with these seeds alone.
+    #[must_use]
+    pub fn at(&self, share: f64, seeds: &[u64]) -> Self {
+        let plan = Plan {
+            corpus_shares: Vec::new(),
+            seeds: seeds.to_vec(),
+            ..self.plan.clone()
+        };
+        let ending = format!(" share={share}");
+        let plain = |key: &String| key.strip_suffix(&ending).map(str::to_owned);
+        let wanted: BTreeSet<String> = plan.cells().iter().map(Cell::to_string).collect();
+        Self {
+            judgements: self
+                .judgements
+                .iter()
+                .filter_map(|(key, judgements)| Some((plain(key)?, judgements.clone())))
+                .collect(),
+            cells: self
+                .cells
+                .iter()
+                .filter_map(|(key, cell)| Some((plain(key)?, cell.clone())))
+                .filter(|(key, _)| wanted.contains(key))
+                .collect(),
+            plan,
+        }
+    }
+
+    /// How far a plan with shares has come: the largest share that is whole for its first seed, and the seeds that are
+    /// whole at that share. `None` while the first seed has no whole share.
+    #[must_use]
+    pub fn reached(&self) -> Option<(f64, Vec<u64>)> {
+        let mut missing: BTreeMap<(u64, String), usize> = BTreeMap::new();
+        for cell in self.plan.cells() {
+            let share = cell.share?.to_string();
+            let count = missing.entry((cell.seed, share)).or_default();
+            *count += usize::from(!self.cells.contains_key(&cell.to_string()));
+        }
+        let is_whole = |seed: u64, share: f64| missing.get(&(seed, share.to_string())) == Some(&0);
+        let first = *self.plan.seeds.first()?;
+        let shares = self.plan.corpus_shares.iter().copied();
+        let share = shares.filter(|&share| is_whole(first, share)).next_back()?;
+        let seeds = self.plan.seeds.iter().copied();
+        Some((share, seeds.filter(|&seed| is_whole(seed, share)).collect()))
+    }
+
     /// Reads a finished or unfinished results file; half a line at its end is ignored.
     ///
     /// # Errors
@@ -220,20 +352,16 @@ fn parse(path: &str, bytes: &[u8]) -> Result<Option<Results>, ResultsError> {
             let judgements: Judgements =
                 serde_json::from_value(value).map_err(|error| fail(error.to_string()))?;
             check_judgements(&judgements, results).map_err(fail)?;
-            results
-                .judgements
-                .insert(judgements.pair.clone(), judgements);
+            results.judgements.insert(judgements.key(), judgements);
         }
     }
     Ok(results)
 }
 
 fn check_judgements(judgements: &Judgements, results: &Results) -> Result<(), String> {
-    if results.judgements.contains_key(&judgements.pair) {
-        return Err(format!(
-            "judgements of {} for the second time",
-            judgements.pair
-        ));
+    let key = judgements.key();
+    if results.judgements.contains_key(&key) {
+        return Err(format!("judgements of {key} for the second time"));
     }
     let (ids, clusters) = (judgements.query_ids.len(), judgements.clusters.len());
     if ids != clusters || ids == 0 {
@@ -258,13 +386,7 @@ fn check_cell(
     if results.cells.contains_key(&cell.key) {
         return Err(format!("cell '{}' for the second time", cell.key));
     }
-    let pair = cell
-        .key
-        .trim_start_matches("pair=")
-        .split(' ')
-        .next()
-        .unwrap_or_default();
-    let Some(judgements) = results.judgements.get(pair) else {
+    let Some(judgements) = results.judgements.get(&judgements_key(&cell.key)) else {
         return Err(format!(
             "cell '{}' before the judgements of its pair",
             cell.key
@@ -282,7 +404,7 @@ fn check_cell(
         cell.realised_density,
         cell.achieved_noise,
         cell.mean_tokens,
-        cell.seconds,
+        cell.seconds.unwrap_or(0.0),
     ];
     if finite
         .iter()
@@ -366,23 +488,17 @@ impl Writer {
             cut_bytes,
         };
         if !is_started {
-            let header = Header {
-                flashproof_study: VERSION,
-                plan_sha256: plan.sha256(),
-                plan: plan.clone(),
-            };
-            writer.append(&header)?;
+            writer.append(&Header::of(plan))?;
         }
         Ok(writer)
     }
 
     /// Appends a pair's judgements, or checks that those in the file are the same.
     pub(super) fn judgements(&mut self, judgements: Judgements) -> Result<(), ResultsError> {
-        let Some(stored) = self.results.judgements.get(&judgements.pair) else {
+        let key = judgements.key();
+        let Some(stored) = self.results.judgements.get(&key) else {
             self.append(&judgements)?;
-            self.results
-                .judgements
-                .insert(judgements.pair.clone(), judgements);
+            self.results.judgements.insert(key, judgements);
             return Ok(());
         };
         if *stored == judgements {
@@ -405,6 +521,23 @@ impl Writer {
         self.append(&cell)?;
         self.results.cells.insert(cell.key.clone(), cell);
         Ok(())
+    }
+
+    /// Puts a file that has all cells in the order of the plan, without their seconds: beside its place, then renamed.
+    pub(super) fn finish(self) -> Result<(), ResultsError> {
+        let name = self.path.display().to_string();
+        let text = self.results.canonical()?;
+        if std::fs::read(&self.path).is_ok_and(|old| old == text.as_bytes()) {
+            return Ok(());
+        }
+        let partial = self.path.with_extension("jsonl.partial");
+        File::create(&partial)
+            .and_then(|mut file| {
+                file.write_all(text.as_bytes())?;
+                file.sync_all()
+            })
+            .and_then(|()| std::fs::rename(&partial, &self.path))
+            .map_err(|error| io(&name, &error))
     }
 
     /// One write of one whole line, then to the disk: a kill leaves the line whole, absent, or cut at its end.

@@ -1,33 +1,38 @@
 //! Running a study: compose, embed, rank, store, cell by cell.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
-
-use sha2::{Digest, Sha256};
 
 use crate::mlqa::Language;
 use crate::noise::{Composed, DistractorPool, DistractorShare, Level, Passage};
-use crate::retrieval::ranks;
+use crate::retrieval::{in_share, ranks};
 
 use super::StudyError;
-use super::data::{PairData, Source, StudyData, gather};
+use super::cell::{Cell, Shard};
+use super::data::{DocumentSet, PairData, Source, StudyData, gather};
 use super::embedder::Embedder;
-use super::plan::{Cell, Family, Plan};
+use super::plan::{Family, Plan};
 use super::progress::{Event, Progress};
-use super::results::{CellLine, Judgements, Writer, sha256_of_lines};
+use super::results::{CellLine, Judgements, Writer, sha256_of_lines, six_decimals};
+use super::vectors::Vectors;
 
-/// Texts given to the embedder at once; neighbours in length, so that padding is small.
-const BATCH: usize = 16;
-/// Texts the rate of an arm is measured on.
+/// Documents timed before a run, under each arm.
 const RATE_TEXTS: usize = 4;
-/// Vectors kept for texts that cells share; at 384 components 77 MB.
-const CACHE_MAX: usize = 50_000;
+
+/// How a plan is run.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// The part of the cells to make; all if absent.
+    pub shard: Option<Shard>,
+    /// File that keeps vectors between runs; none are kept if absent.
+    pub vectors: Option<PathBuf>,
+}
 
 /// What a run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Cells of the plan.
+    /// Cells of the plan, or of the shard.
     pub cells: usize,
     /// Cells made by this run.
     pub cells_made: usize,
@@ -39,8 +44,8 @@ pub struct Summary {
 
 /// Runs what is not yet in `results` of `plan`, on the data of `source`.
 ///
-/// Vectors are kept by (text, arm) while it runs, so a context that serves several pairs is embedded once. The only
-/// thing in a results file that two runs can differ in is `seconds`.
+/// A context that serves several pairs is embedded once. While cells are missing, two runs' files can differ in
+/// `seconds` and in the order of lines; a file that has all cells is a function of the plan and the data.
 ///
 /// # Errors
 /// [`StudyError`]; results stored before it stay, and the same call goes on from them.
@@ -49,6 +54,7 @@ pub fn run(
     source: &dyn Source,
     embedder: &mut dyn Embedder,
     results: &Path,
+    options: &RunOptions,
     progress: &mut dyn Progress,
 ) -> Result<Summary, StudyError> {
     plan.check()?;
@@ -60,96 +66,45 @@ pub fn run(
                 cause,
             })?;
     }
-    let StudyData {
-        pairs,
-        mut distractors,
-        distractors_left_out,
-    } = gather(plan, source)?;
+    let data = gather(plan, source)?;
     let mut writer = Writer::open(results, plan)?;
     if writer.cut_bytes > 0 {
         progress.event(&Event::Cut {
             bytes: writer.cut_bytes,
         });
     }
-    for pair in &pairs {
+    for pair in &data.pairs {
         writer.judgements(judgements(pair))?;
     }
-    let cells = plan.cells();
-    let summary = Summary {
-        cells: cells.len(),
-        cut_bytes: writer.cut_bytes,
-        ..Summary::default()
-    };
+    let cells = plan.cells_of(options.shard.unwrap_or(Shard::WHOLE));
+    let mut pending = cells.clone();
+    pending.retain(|cell| !writer.results.cells.contains_key(&cell.to_string()));
     progress.event(&Event::Planned {
         cells: cells.len(),
-        done: writer.results.cells.len(),
-        distractors_left_out,
+        done: cells.len() - pending.len(),
+        distractors_left_out: data.distractors_left_out,
     });
-
     let mut run = Run {
         plan,
         embedder,
         progress,
-        vectors: Vectors::default(),
-        queries: HashMap::new(),
-        summary,
-        texts_total: 0,
+        vectors: Vectors::open(&plan.model, options.vectors.as_deref())?,
+        summary: Summary {
+            cells: cells.len(),
+            cut_bytes: writer.cut_bytes,
+            ..Summary::default()
+        },
         is_measured: false,
+        data: &data,
+        texts_of: BTreeMap::new(),
     };
-    let mut pools: BTreeMap<Language, DistractorPool> = BTreeMap::new();
-    let pending: Vec<Cell> = cells
-        .into_iter()
-        .filter(|cell| !writer.results.cells.contains_key(&cell.to_string()))
-        .collect();
-    let documents: BTreeMap<String, usize> = pairs
-        .iter()
-        .map(|pair| (pair.pair.to_string(), pair.collection.documents.len()))
-        .collect();
-    run.texts_total = pending.iter().map(|cell| documents[&cell.pair]).sum();
-
-    for group in pending.chunk_by(|a, b| a.pair == b.pair && a.seed == b.seed) {
-        let pair = pairs
-            .iter()
-            .find(|pair| pair.pair.to_string() == group[0].pair)
-            .expect("cells name pairs");
-        let language = pair.pair.context();
-        if let Some(paragraphs) = distractors.remove(&language) {
-            let noise = |error| StudyError::Noise { language, error };
-            let mut count = |text: &str| run.embedder.count_tokens(text);
-            let pool =
-                DistractorPool::new(paragraphs, plan.total_tokens, &mut count).map_err(noise)?;
-            pools.insert(language, pool);
-        }
-        let composed = run.compose(pair, group[0].seed, pools.get(&language))?;
-        for of_level in group.chunk_by(|a, b| a.level.total_cmp(&b.level).is_eq()) {
-            let texts = run.documents(pair, composed.as_ref(), of_level[0].level)?;
-            if !run.is_measured {
-                run.measure(&texts, &pending, &documents)?;
-            }
-            for cell in of_level {
-                let noise = composed.as_ref().map(|composed| composed.report);
-                let line = CellLine {
-                    noise,
-                    ..run.cell(cell, pair, &texts)?
-                };
-                let seconds = line.seconds;
-                writer.cell(line)?;
-                run.summary.cells_made += 1;
-                let (key, done, total) = (
-                    cell.to_string(),
-                    writer.results.cells.len(),
-                    run.summary.cells,
-                );
-                run.progress.event(&Event::Cell {
-                    key: &key,
-                    done,
-                    total,
-                    seconds,
-                });
-            }
-        }
+    run.count_texts(&pending);
+    run.cells(&pending, &mut writer)?;
+    let summary = run.summary;
+    if writer.results.cells.len() == plan.cells().len() {
+        writer.finish()?;
     }
-    Ok(run.summary)
+    Ok(summary)
 }
 
 fn judgements(pair: &PairData) -> Judgements {
@@ -164,6 +119,7 @@ fn judgements(pair: &PairData) -> Judgements {
     let query_ids = of(&|query| collection.queries[query].id.clone());
     Judgements {
         pair: pair.pair.to_string(),
+        share: pair.share,
         documents: collection.documents.len(),
         document_ids_sha256: sha256_of_lines(
             collection
@@ -178,16 +134,11 @@ fn judgements(pair: &PairData) -> Judgements {
 }
 
 /// A document as it is embedded.
+#[derive(Clone, Debug)]
 struct Document {
     text: String,
     tokens: usize,
     achieved: f64,
-}
-
-/// Vectors by (arm, SHA-256 of the text).
-#[derive(Default)]
-struct Vectors {
-    by_text: HashMap<(String, [u8; 32]), (Vec<f32>, f64)>,
 }
 
 struct Run<'a> {
@@ -195,22 +146,113 @@ struct Run<'a> {
     embedder: &'a mut dyn Embedder,
     progress: &'a mut dyn Progress,
     vectors: Vectors,
-    /// Vectors of questions by text.
-    queries: HashMap<String, Vec<f32>>,
     summary: Summary,
-    texts_total: usize,
     is_measured: bool,
-}
-
-fn vector_key(arm: &str, text: &str) -> (String, [u8; 32]) {
-    (arm.to_owned(), Sha256::digest(text.as_bytes()).into())
+    data: &'a StudyData,
+    /// Texts to embed under each arm, at most.
+    texts_of: BTreeMap<String, usize>,
 }
 
 impl Run<'_> {
-    /// The pair's documents at all levels; `None` where the plan has no noise.
+    /// Texts of the cells, those of smaller shares and of other pairs of a set not counted again.
+    fn count_texts(&mut self, pending: &[Cell]) {
+        let plan = self.plan;
+        let is_same_unit = |a: &Cell, b: &Cell| {
+            (a.seed, &a.arm, plan.set_of(a)) == (b.seed, &b.arm, plan.set_of(b))
+                && a.level.total_cmp(&b.level).is_eq()
+                && a.share == b.share
+        };
+        for unit in pending.chunk_by(is_same_unit) {
+            let set = &self.data.sets[&plan.set_of(&unit[0])];
+            let before = plan
+                .corpus_shares
+                .iter()
+                .rfind(|share| unit[0].share.is_some_and(|this| **share < this));
+            let inside = |id: &str, share: Option<f64>| {
+                share.is_none_or(|share| in_share(id, share, plan.sample_seed))
+            };
+            let texts = set
+                .documents
+                .iter()
+                .filter(|document| inside(&document.id, unit[0].share))
+                .filter(|document| before.is_none_or(|before| !inside(&document.id, Some(*before))))
+                .count();
+            *self.texts_of.entry(unit[0].arm.clone()).or_default() += texts;
+        }
+    }
+
+    fn cells(&mut self, pending: &[Cell], writer: &mut Writer) -> Result<(), StudyError> {
+        let (plan, data) = (self.plan, self.data);
+        let mut pools: BTreeMap<Language, DistractorPool> = BTreeMap::new();
+        let is_composed_together = |a: &Cell, b: &Cell| {
+            plan.set_of(a) == plan.set_of(b) && a.seed == b.seed && a.share == b.share
+        };
+        for group in pending.chunk_by(is_composed_together) {
+            let name = plan.set_of(&group[0]);
+            let set = &data.sets[&name];
+            let language = set.language;
+            if let Some(paragraphs) = data.distractors.get(&language)
+                && !pools.contains_key(&language)
+            {
+                let noise = |error| StudyError::Noise { language, error };
+                let mut count = |text: &str| self.embedder.count_tokens(text);
+                let pool = DistractorPool::new(paragraphs.clone(), plan.total_tokens, &mut count)
+                    .map_err(noise)?;
+                pools.insert(language, pool);
+            }
+            let is_wanted: Vec<bool> = set
+                .documents
+                .iter()
+                .map(|document| {
+                    group[0]
+                        .share
+                        .is_none_or(|share| in_share(&document.id, share, plan.sample_seed))
+                })
+                .collect();
+            let composed = self.compose(&name, &is_wanted, group[0].seed, pools.get(&language))?;
+            for of_level in group.chunk_by(|a, b| a.level.total_cmp(&b.level).is_eq()) {
+                let documents =
+                    self.documents(set, &is_wanted, composed.as_ref(), of_level[0].level)?;
+                if !self.is_measured {
+                    let few: Vec<Document> = documents.values().take(RATE_TEXTS).cloned().collect();
+                    self.measure(&few, pending.len())?;
+                }
+                for cell in of_level {
+                    let pair = data
+                        .pairs
+                        .iter()
+                        .find(|pair| pair.pair.to_string() == cell.pair && pair.share == cell.share)
+                        .expect("cells name pairs of the plan");
+                    let is_first = plan.tells_noise(cell);
+                    let noise = composed
+                        .as_ref()
+                        .filter(|_| is_first)
+                        .map(|composed| composed.report);
+                    let line = CellLine {
+                        noise,
+                        ..self.cell(cell, pair, &documents)?
+                    };
+                    let seconds = line.seconds.unwrap_or(0.0);
+                    writer.cell(line)?;
+                    self.summary.cells_made += 1;
+                    let total = self.summary.cells;
+                    self.progress.event(&Event::Cell {
+                        key: &cell.to_string(),
+                        done: total - pending.len() + self.summary.cells_made,
+                        total,
+                        seconds,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The wanted documents of a set at all levels; `None` where the plan has no noise.
     fn compose(
         &mut self,
-        pair: &PairData,
+        name: &str,
+        is_wanted: &[bool],
         seed: u64,
         pool: Option<&DistractorPool>,
     ) -> Result<Option<Composed>, StudyError> {
@@ -218,11 +260,11 @@ impl Run<'_> {
             (Family::None, _) | (Family::Distractor, None) => return Ok(None),
             (Family::Distractor, Some(pool)) => pool,
         };
-        let passages: Vec<Passage<'_>> = pair
-            .collection
+        let set = &self.data.sets[name];
+        let passages: Vec<Passage<'_>> = set
             .documents
             .iter()
-            .zip(&pair.answers)
+            .zip(&set.answers)
             .map(|(document, answers)| Passage {
                 id: &document.id,
                 text: &document.text,
@@ -241,82 +283,84 @@ impl Run<'_> {
         };
         let mut count = |text: &str| self.embedder.count_tokens(text);
         let composed = family
-            .compose(&passages, pool, &mut count)
+            .compose_some(&passages, is_wanted, pool, &mut count)
             .map_err(|error| StudyError::Noise {
-                language: pair.pair.context(),
+                language: set.language,
                 error,
             })?;
         self.progress.event(&Event::Composed {
-            pair: &pair.pair.to_string(),
+            set: name,
             seed,
             report: composed.report,
         });
         Ok(Some(composed))
     }
 
-    fn documents(
+    /// The wanted documents of a set at one level, by id.
+    fn documents<'a>(
         &mut self,
-        pair: &PairData,
+        set: &'a DocumentSet,
+        is_wanted: &[bool],
         composed: Option<&Composed>,
         level: f64,
-    ) -> Result<Vec<Document>, StudyError> {
+    ) -> Result<BTreeMap<&'a str, Document>, StudyError> {
         let fail = |cause: String| StudyError::Embedder {
             doing: "counting tokens".to_owned(),
             cause,
         };
+        let wanted = set
+            .documents
+            .iter()
+            .zip(is_wanted)
+            .filter(|(_, is_wanted)| **is_wanted)
+            .map(|(document, _)| document);
         let Some(Composed { compositions, .. }) = composed else {
-            return pair
-                .collection
-                .documents
-                .iter()
+            return wanted
                 .map(|document| {
                     let tokens = self.embedder.count_tokens(&document.text).map_err(fail)?;
-                    Ok(Document {
+                    let clean = Document {
                         text: document.text.clone(),
                         tokens,
                         achieved: 0.0,
-                    })
+                    };
+                    Ok((document.id.as_str(), clean))
                 })
                 .collect();
         };
         let level = Level::new(level).map_err(|error| StudyError::Noise {
-            language: pair.pair.context(),
+            language: set.language,
             error,
         })?;
         let noisy = compositions.iter().map(|composition| composition.at(level));
-        Ok(noisy
-            .map(|noisy| Document {
+        let made = wanted.zip(noisy).map(|(document, noisy)| {
+            let made = Document {
                 achieved: noisy.achieved(),
                 tokens: noisy.tokens,
                 text: noisy.text,
-            })
-            .collect())
+            };
+            (document.id.as_str(), made)
+        });
+        Ok(made.collect())
     }
 
     /// Times a few documents under each arm that has cells to make, and says how long those will take. Their vectors
     /// are kept, so nothing is done twice.
-    fn measure(
-        &mut self,
-        documents: &[Document],
-        pending: &[Cell],
-        documents_of: &BTreeMap<String, usize>,
-    ) -> Result<(), StudyError> {
+    fn measure(&mut self, few: &[Document], cells: usize) -> Result<(), StudyError> {
         self.is_measured = true;
-        let mut texts_of: BTreeMap<&str, usize> = BTreeMap::new();
-        for cell in pending {
-            *texts_of.entry(&cell.arm).or_default() += documents_of[&cell.pair];
-        }
         let mut seconds = 0.0;
-        for (&arm, &texts) in &texts_of {
-            let few = &documents[..documents.len().min(RATE_TEXTS)];
-            let start = Instant::now();
-            self.embed(few, arm)?;
-            seconds += start.elapsed().as_secs_f64() / count_f64(few.len()) * count_f64(texts);
+        for (arm, texts) in self.texts_of.clone() {
+            let (before, start) = (self.summary.documents_embedded, Instant::now());
+            self.embed(&few.iter().collect::<Vec<_>>(), &arm)?;
+            let embedded = self.summary.documents_embedded - before;
+            // Vectors that an earlier run left take no time: then the rate of the other arms must do.
+            if embedded > 0 {
+                seconds += start.elapsed().as_secs_f64() / count_f64(embedded) * count_f64(texts);
+            }
         }
-        let texts = self.texts_total;
+        let texts = self.texts_total();
         let texts_per_second = count_f64(texts) / seconds.max(1e-9);
         self.progress.event(&Event::Estimate {
-            cells: pending.len(),
+            cells,
             texts,
             texts_per_second,
             seconds,
@@ -324,114 +368,69 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Makes sure that the vectors of these documents are there.
-    fn embed(&mut self, documents: &[Document], arm: &str) -> Result<(), StudyError> {
-        if self.vectors.by_text.len() + documents.len() > CACHE_MAX {
-            self.vectors.by_text.clear();
-        }
-        let mut seen = BTreeSet::new();
-        let mut missing: Vec<&Document> = documents
-            .iter()
-            .filter(|document| {
-                !self
-                    .vectors
-                    .by_text
-                    .contains_key(&vector_key(arm, &document.text))
-                    && seen.insert(&document.text)
-            })
-            .collect();
-        missing.sort_by_key(|document| std::cmp::Reverse(document.tokens));
-        let fail = |cause: String| StudyError::Embedder {
-            doing: format!("embedding documents under {arm}"),
-            cause,
-        };
-        for batch in missing.chunks(BATCH) {
-            let texts: Vec<String> = batch.iter().map(|document| document.text.clone()).collect();
-            let embedded = self.embedder.embed_documents(&texts, arm).map_err(fail)?;
-            let (vectors, densities) = (embedded.vectors.len(), embedded.densities.len());
-            if vectors != texts.len() || densities != texts.len() {
-                let want = texts.len();
-                return Err(fail(format!(
-                    "{vectors} vectors and {densities} densities for {want} texts"
-                )));
-            }
-            for ((text, vector), density) in
-                texts.iter().zip(embedded.vectors).zip(embedded.densities)
-            {
-                self.vectors
-                    .by_text
-                    .insert(vector_key(arm, text), (vector, density));
-            }
-            self.summary.documents_embedded += texts.len();
-            let (done, total) = (self.summary.documents_embedded, self.texts_total);
-            self.progress.event(&Event::Texts { done, total });
-        }
-        Ok(())
+    fn texts_total(&self) -> usize {
+        self.texts_of.values().sum()
     }
 
-    fn embed_queries(&mut self, pair: &PairData) -> Result<(), StudyError> {
-        let texts: Vec<String> = pair
-            .collection
-            .queries
+    /// Makes sure that the vectors of these documents are there.
+    fn embed(&mut self, documents: &[&Document], arm: &str) -> Result<(), StudyError> {
+        let lengths: Vec<(&str, usize)> = documents
             .iter()
-            .filter(|query| !self.queries.contains_key(&query.text))
-            .map(|query| query.text.clone())
+            .map(|document| (document.text.as_str(), document.tokens))
             .collect();
-        let fail = |cause: String| StudyError::Embedder {
-            doing: "embedding questions".to_owned(),
-            cause,
-        };
-        for batch in texts.chunks(BATCH) {
-            let vectors = self.embedder.embed_queries(batch).map_err(fail)?;
-            if vectors.len() != batch.len() {
-                return Err(fail(format!(
-                    "{} vectors for {} texts",
-                    vectors.len(),
-                    batch.len()
-                )));
-            }
-            self.queries.extend(batch.iter().cloned().zip(vectors));
-        }
-        Ok(())
+        let total = self.texts_total();
+        let (summary, progress) = (&mut self.summary, &mut *self.progress);
+        self.vectors
+            .documents(self.embedder, &lengths, arm, |made| {
+                summary.documents_embedded += made;
+                let done = summary.documents_embedded;
+                progress.event(&Event::Texts {
+                    done,
+                    total: total.max(done),
+                });
+            })
     }
 
     fn cell(
         &mut self,
         cell: &Cell,
         pair: &PairData,
-        documents: &[Document],
+        documents: &BTreeMap<&str, Document>,
     ) -> Result<CellLine, StudyError> {
         let start = Instant::now();
-        self.embed_queries(pair)?;
-        self.embed(documents, &cell.arm)?;
+        let collection = &pair.collection;
+        let questions: Vec<&str> = collection
+            .queries
+            .iter()
+            .map(|query| query.text.as_str())
+            .collect();
+        self.vectors.questions(self.embedder, &questions)?;
+        let ids: Vec<&str> = collection
+            .documents
+            .iter()
+            .map(|document| document.id.as_str())
+            .collect();
+        let documents: Vec<&Document> = ids.iter().map(|id| &documents[id]).collect();
+        self.embed(&documents, &cell.arm)?;
         let embedded: Vec<&(Vec<f32>, f64)> = documents
             .iter()
-            .map(|document| &self.vectors.by_text[&vector_key(&cell.arm, &document.text)])
+            .map(|document| self.vectors.of_document(&document.text, &cell.arm))
             .collect();
         let vectors: Vec<&[f32]> = embedded
             .iter()
             .map(|(vector, _)| vector.as_slice())
             .collect();
-        let queries: Vec<&[f32]> = pair
-            .collection
-            .queries
+        let queries: Vec<&[f32]> = questions
             .iter()
-            .map(|query| self.queries[&query.text].as_slice())
-            .collect();
-        let ids: Vec<&str> = pair
-            .collection
-            .documents
-            .iter()
-            .map(|document| document.id.as_str())
+            .map(|question| self.vectors.of_question(question))
             .collect();
         let key = cell.to_string();
-        let ranked =
-            ranks(&ids, &vectors, &queries, &pair.collection.judgements).map_err(|error| {
-                StudyError::Retrieval {
-                    key: key.clone(),
-                    error,
-                }
-            })?;
+        let ranked = ranks(&ids, &vectors, &queries, &collection.judgements).map_err(|error| {
+            StudyError::Retrieval {
+                key: key.clone(),
+                error,
+            }
+        })?;
         let narrow = |rank: u32| {
             u16::try_from(rank).expect("at most 65535 documents, checked when gathered")
         };
@@ -439,11 +438,13 @@ impl Run<'_> {
             key,
             query_ids_sha256: judgements(pair).query_ids_sha256,
             ranks: ranked.into_iter().map(narrow).collect(),
-            realised_density: mean(embedded.iter().map(|(_, density)| *density)),
-            achieved_noise: mean(documents.iter().map(|document| document.achieved)),
-            mean_tokens: mean(documents.iter().map(|document| count_f64(document.tokens))),
+            realised_density: six_decimals(mean(embedded.iter().map(|(_, density)| *density))),
+            achieved_noise: six_decimals(mean(documents.iter().map(|document| document.achieved))),
+            mean_tokens: six_decimals(mean(
+                documents.iter().map(|document| count_f64(document.tokens)),
+            )),
             noise: None,
-            seconds: start.elapsed().as_secs_f64(),
+            seconds: Some(start.elapsed().as_secs_f64()),
         })
     }
 }

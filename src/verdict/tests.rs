@@ -30,6 +30,7 @@ fn verdict(got: f32, lse: f32, answer: f64, bound: f64) -> Verdict {
     let output = Output {
         o: Tensor::F32(vec![got]),
         lse: vec![lse],
+        kept: None,
         findings: Vec::new(),
     };
     judge(
@@ -102,6 +103,7 @@ fn what_has_no_answer_is_not_compared() {
     let output = Output {
         o: one(),
         lse: vec![1.0],
+        kept: None,
         findings: Vec::new(),
     };
     let outcome = |findings| {
@@ -177,6 +179,7 @@ fn an_empty_row_is_zero_and_minus_infinity_or_whatever_the_manifest_says() {
         let output = Output {
             o: Tensor::F32(vec![o]),
             lse: vec![lse],
+            kept: None,
             findings: Vec::new(),
         };
         judge(

@@ -139,6 +139,8 @@ pub(crate) trait Observer: Send {
     fn arrive(&mut self, _step: &Step<'_>, _arrival: &Arrival) {}
     /// A barrier opens.
     fn complete(&mut self, _completion: &Completion<'_>) {}
+    /// The asynchronous family of Hopper.
+    fn asynchronous(&mut self, _event: &super::async_event::AsyncEvent<'_>, _memory: &View<'_>) {}
     /// `bar.warp.sync` of these lanes.
     fn warp_sync(&mut self, _step: &Step<'_>, _lanes: u32) {}
     /// The CTA is done, or was stopped.

@@ -30,7 +30,8 @@ pub(crate) fn run(
         &*inline(module, function).map_err(|error| unsupported(module, function, error))?;
     let layout = launch::lay_out(module, function, launch, memory)?;
     let allocated = layout.allocated.clone();
-    let program = Program::new(module, function, launch, layout, options.target);
+    let mut program = Program::new(module, function, launch, layout, options.target);
+    program.seed = options.seed;
     let result = run_program(&program, memory, options);
     for address in allocated {
         memory.free(address);
@@ -111,6 +112,7 @@ fn run_program(
                     | Halt::Trap { .. }
                     | Halt::Members { .. }
                     | Halt::Barrier { .. }
+                    | Halt::Misuse { .. }
                     | Halt::Deadlock { .. }
                     | Halt::Budget { .. } => Stop::Trap(diagnostics),
                 });
@@ -167,7 +169,7 @@ fn warp_order(warps: usize, seed: u64, cta: [u32; 3]) -> Vec<usize> {
 }
 
 /// `SplitMix64` (Steele, Lea and Flood, OOPSLA 2014).
-fn mix(state: u64) -> u64 {
+pub(super) fn mix(state: u64) -> u64 {
     let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -32,9 +32,9 @@ pub struct Detectors {
     pub races: bool,
     /// Undefined bits that reach a store, a branch or an address.
     pub uninitialised: bool,
-    /// Divergent or miscounted barriers, exited threads.
+    /// Divergent or miscounted barriers, exited threads, misused mbarriers.
     pub barriers: bool,
-    /// Reads of bytes whose `cp.async` has not been waited for.
+    /// Asynchronous work that has not been waited for: `cp.async`, bulk copies, `wgmma`, and missing proxy fences.
     pub async_copies: bool,
     /// CTAs that touch each other's global bytes.
     pub grid_overlap: bool,

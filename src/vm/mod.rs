@@ -9,11 +9,15 @@
 //! A run is a function of its arguments: no clock, no environment, the same bits and findings for any number of threads.
 //! The machine knows nothing of attention, and no detector: those observe its events (`detect/`).
 //!
+//! A kernel for Hopper takes its tensor maps as 128 bytes made by [`TensorMap::encode`], put into the parameters or into
+//! memory where the kernel expects a `CUtensorMap`. Clusters have one CTA.
+//!
 //! What it does not model: time, caches, occupancy, weak memory order, more than one grid at a time. `.approx` functions
 //! are rounded to nearest, which PTX allows and no GPU does (`arithmetic/function.rs`). PTX is executed as written:
 //! `ptxas` may fuse un-rounded `mul` and `add`, and then a GPU's bits differ.
 
 mod arithmetic;
+mod async_event;
 mod detect;
 mod event;
 mod exec;
@@ -22,10 +26,12 @@ mod launch;
 mod memory;
 pub mod target;
 pub mod tensor_core;
+mod tensor_map;
 
 pub use launch::{Detectors, InvalidLaunch, Launch, MAX_SHARED_BYTES, MAX_THREADS, Options};
 pub use memory::{Initial, Memory};
 pub use target::{Target, UnknownTarget};
+pub use tensor_map::{Element, Swizzle, TensorMap, TensorMapError};
 
 use crate::diagnostic::Diagnostic;
 use crate::ptx::Module;

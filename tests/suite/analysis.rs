@@ -1,6 +1,10 @@
 //! Static passes on the kernels we ship and on the defects they must tell from their repaired twins.
 
-use flashproof::analysis::{Answer, analyze, copy_wait};
+use flashproof::analysis::{
+    Answer, analyze, bank_conflict, copy_wait, divergence, shared_init, shared_race, softmax,
+    unused,
+};
+use flashproof::kernel;
 use flashproof::ptx::parse;
 use std::path::Path;
 
@@ -75,4 +79,103 @@ fn other_defects_are_left_alone() {
         count += 1;
     }
     assert!(count >= 18, "{count} texts");
+}
+
+/// Each defect that can be seen without running it, with the pass that refutes it; its twin is refuted by none.
+#[test]
+fn defects_are_refuted_by_their_passes_and_twins_by_none() {
+    for (defect, pass) in [
+        ("copy_barrier_missing", shared_race::PASS),
+        ("trailing_barrier_missing", shared_race::PASS),
+        ("empty_row_nan", softmax::PASS),
+        ("finite_sentinel_fma", softmax::PASS),
+    ] {
+        let refuted = |name: &str| -> Vec<&'static str> {
+            let kernel = kernel::by_name(name).unwrap();
+            let results = analyze(&parse(name, kernel.ptx()).unwrap());
+            let refuted = results
+                .iter()
+                .filter(|result| result.answer == Answer::Refuted);
+            refuted.map(|result| result.pass).collect()
+        };
+        assert!(refuted(defect).contains(&pass), "{defect}");
+        assert_eq!(
+            refuted(&format!("{defect}.repaired")),
+            [] as [&str; 0],
+            "{defect}"
+        );
+    }
+}
+
+/// What depends on data in a defect is said to, and its twin is proved.
+#[test]
+fn a_tail_that_is_never_written_is_not_proved() {
+    let answer = |name: &str| {
+        let kernel = kernel::by_name(name).unwrap();
+        let results = analyze(&parse(name, kernel.ptx()).unwrap());
+        let of = results
+            .iter()
+            .find(|result| result.pass == shared_init::PASS);
+        of.unwrap().answer
+    };
+    assert_eq!(answer("uninitialised_v_tail"), Answer::Unknown);
+    assert_eq!(answer("uninitialised_v_tail.repaired"), Answer::Proved);
+}
+
+/// A loop of 25,000 instructions, a barrier every fifth.
+#[test]
+fn a_long_kernel_is_read_to_its_end() {
+    use std::fmt::Write;
+    let mut text = ".version 9.0\n.target sm_80\n.address_size 64\n.visible .entry long(.param .u32 n)\n.maxntid 128, 1, 1\n{\n\
+        .reg .pred %p<4>;\n.reg .b32 %r<64>;\n.reg .f32 %f<16>;\n.shared .align 16 .b8 s[32768];\n\
+        mov.u32 %r1, %tid.x;\nshl.b32 %r2, %r1, 2;\nmov.u32 %r3, s;\nadd.s32 %r4, %r3, %r2;\nld.param.u32 %r5, [n];\n\
+        mov.u32 %r6, 0;\nmov.f32 %f1, 0f00000000;\nTOP:\n".to_owned();
+    for step in 0..2500 {
+        let (tile, lane) = (step % 60 * 512, step % 31 * 4);
+        write!(
+            text,
+            "add.s32 %r10, %r4, {tile};\nst.shared.f32 [%r10], %f1;\nbar.sync 0;\nxor.b32 %r11, %r2, {lane};\n\
+             add.s32 %r12, %r11, %r3;\nld.shared.f32 %f2, [%r12+{tile}];\nfma.rn.f32 %f1, %f2, %f2, %f1;\n\
+             setp.gt.s32 %p1, %r5, {step};\n@%p1 add.s32 %r6, %r6, 1;\nbar.sync 0;\n"
+        )
+        .unwrap();
+    }
+    text += "add.s32 %r6, %r6, 1;\nsetp.lt.s32 %p2, %r6, %r5;\n@%p2 bra TOP;\nst.shared.f32 [%r4], %f1;\nret;\n}\n";
+    let module = parse("long.ptx", &text).unwrap();
+    assert!(module.functions[0].instructions.len() > 25_000);
+    let started = std::time::Instant::now();
+    let results = analyze(&module);
+    assert!(
+        started.elapsed().as_secs() < 60,
+        "10 s on an idle machine: {:?}",
+        started.elapsed()
+    );
+    let asked = [
+        shared_race::PASS,
+        divergence::PASS,
+        bank_conflict::PASS,
+        shared_init::PASS,
+    ];
+    for result in results.iter().filter(|result| asked.contains(&result.pass)) {
+        assert_eq!(
+            result.answer,
+            Answer::Proved,
+            "{}: {:?}",
+            result.pass,
+            result.findings.first()
+        );
+    }
+    assert!(results.iter().any(|result| result.pass == unused::PASS));
+}
+
+/// A branch by a list is put in place as comparisons before the passes see it.
+#[test]
+fn a_branch_by_a_list_is_followed() {
+    let text = ".version 9.0\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u32 n)\n.maxntid 64, 1, 1\n{\n\
+        .reg .b32 %r<4>;\nld.param.u32 %r1, [n];\nTS: .branchtargets A, B;\nbrx.idx %r1, TS;\nA:\nbar.sync 0;\nB:\nret;\n}\n";
+    let results = analyze(&parse("k.ptx", text).unwrap());
+    let unknown = results
+        .iter()
+        .filter(|result| result.answer == Answer::Unknown);
+    assert_eq!(unknown.count(), 0, "{results:?}");
 }

@@ -49,6 +49,8 @@ fn help_is_as_reviewed() {
         "kernels",
         "fetch",
         "eval",
+        "merge",
+        "calibrate",
         "score",
         "score mlqa",
         "score trec",

@@ -73,6 +73,7 @@ fn verdict(got: f32, answer: f64, bound: f64) -> Verdict {
     let output = Output {
         o: Tensor::F32(vec![got]),
         lse: vec![1.0],
+        kept: None,
         findings: Vec::new(),
     };
     judge(

@@ -5,11 +5,13 @@
     reason = "helpers of tests stop a test as tests do; clippy's allowance sees the test functions alone"
 )]
 
+mod agreement;
 mod analysis;
 mod cli;
 mod conformance;
 mod defects;
 mod encoder;
+mod hopper;
 mod isa;
 mod judge;
 mod laws;
@@ -18,9 +20,11 @@ mod mutants;
 mod properties;
 mod ptx;
 mod regressions;
+mod sarif;
 mod scalar;
 mod score;
 mod selftest;
+mod statistics;
 mod study;
 mod tensor_core;
 mod tidy;

@@ -10,10 +10,11 @@ use flashproof::encoder::Encoder;
 use flashproof::mlqa::{Corpus, Half, Language, Pair, half_of};
 use flashproof::stats::BandOptions;
 use flashproof::study::{
-    DataFolder, Embedder, Event, Family, Metric, Plan, Progress, Results, ResultsError, Silent,
-    Source, Split, StudyError, csv, curves, differences, pair_scores, run,
+    ArmEncoder, DataFolder, Embedder, Event, Family, Metric, Plan, Progress, Results, ResultsError,
+    RunOptions, Shard, Silent, Source, Split, StudyError, csv, curves, differences, merge,
+    pair_scores, run,
 };
-use toy::{ENDLESS, Made, Scratch, Toy, plan, run_toy, timeless};
+use toy::{ENDLESS, Made, Scratch, Toy, plan, run_part, run_toy, timeless};
 
 #[derive(Default)]
 struct Told {
@@ -56,7 +57,15 @@ impl Progress for Told {
 fn a_study_runs_and_noise_costs_accuracy() {
     let (plan, scratch) = (plan(), Scratch::new("runs"));
     let mut told = Told::default();
-    let summary = run(&plan, &Made, &mut Toy { ..ENDLESS }, &scratch.0, &mut told).unwrap();
+    let summary = run(
+        &plan,
+        &Made,
+        &mut Toy { ..ENDLESS },
+        &scratch.0,
+        &RunOptions::default(),
+        &mut told,
+    )
+    .unwrap();
     assert_eq!((summary.cells, summary.cells_made), (36, 36));
     // de-en and de-de share contexts and crops; seeds share the clean documents whose crop has the same place.
     let texts = 2 * 2 * 2 * 3 * 30;
@@ -76,6 +85,7 @@ fn a_study_runs_and_noise_costs_accuracy() {
     let results = Results::read(&scratch.0).unwrap();
     for cell in results.cells.values() {
         let noise = cell.noise.expect("there is noise");
+        assert!(cell.seconds.is_none(), "a finished file has no clock in it");
         assert_eq!((noise.documents, noise.pool_paragraphs), (30, 29));
     }
     for judgements in results.judgements.values() {
@@ -188,6 +198,19 @@ fn a_killed_run_goes_on_from_any_byte() {
         assert_eq!(timeless(&cut), results, "cut at {length}");
     }
     assert!(cut_somewhere > 20);
+    // Where pairs share documents, too.
+    let shared = growing();
+    let grown = Scratch::new("grown");
+    run_toy(&shared, &grown).unwrap();
+    let finished = std::fs::read(&grown.0).unwrap();
+    for share in [3, 5, 7] {
+        std::fs::write(&cut.0, &finished[..finished.len() * share / 8]).unwrap();
+        run_toy(&shared, &cut).unwrap();
+        assert!(
+            std::fs::read(&cut.0).unwrap() == finished,
+            "cut at {share}/8"
+        );
+    }
     let again = run_toy(&plan, &whole).unwrap();
     assert_eq!(
         (again.cells_made, again.documents_embedded),
@@ -205,6 +228,7 @@ fn a_failing_encoder_keeps_what_is_done() {
         &Made,
         &mut Toy { calls_left: 20 },
         &scratch.0,
+        &RunOptions::default(),
         &mut Silent,
     )
     .unwrap_err();
@@ -260,6 +284,7 @@ fn another_plan_or_other_data_is_refused() {
         &Fewer,
         &mut Toy { ..ENDLESS },
         &scratch.0,
+        &RunOptions::default(),
         &mut Silent,
     )
     .unwrap_err();
@@ -336,6 +361,7 @@ fn bad_plans_and_sources_are_named() {
         &absent,
         &mut Toy { ..ENDLESS },
         &scratch.0,
+        &RunOptions::default(),
         &mut Silent,
     )
     .unwrap_err()
@@ -361,6 +387,7 @@ fn bad_plans_and_sources_are_named() {
         &NoNoise,
         &mut Toy { ..ENDLESS },
         &scratch.0,
+        &RunOptions::default(),
         &mut Silent,
     )
     .unwrap_err()
@@ -381,6 +408,7 @@ fn bad_plans_and_sources_are_named() {
             &NoNoise,
             &mut Toy { ..ENDLESS },
             &Scratch::new("clean").0,
+            &RunOptions::default(),
             &mut Silent
         )
         .unwrap()
@@ -411,7 +439,7 @@ fn bad_plans_and_sources_are_named() {
 #[test]
 fn an_encoder_serves_a_study() {
     let model = TinyModel::random(5).e5s1();
-    let mut encoder = Encoder::from_e5s1(&model, None).unwrap();
+    let mut encoder = ArmEncoder::new(Encoder::from_e5s1(&model, None).unwrap());
     let embedder: &mut dyn Embedder = &mut encoder;
     assert_eq!(
         embedder.count_tokens(""),
@@ -451,4 +479,119 @@ fn an_encoder_serves_a_study() {
         1,
         "cut, not refused"
     );
+}
+
+/// A plan whose corpora grow, and whose pairs share documents.
+fn growing() -> Plan {
+    Plan {
+        contexts_per_pair: None,
+        corpus_shares: vec![0.5, 1.0],
+        ..plan()
+    }
+}
+
+#[test]
+fn growing_corpora_hold_the_smaller_ones() {
+    let (plan, scratch) = (growing(), Scratch::new("growing"));
+    let summary = run_toy(&plan, &scratch).unwrap();
+    assert_eq!(summary.cells, 2 * 2 * 3 * 3 * 2);
+    // 60 contexts in each of two languages, under two arms at three levels with two seeds; those of the smaller share
+    // are not made again.
+    let most = 60 * 2 * 2 * 3 * 2;
+    assert!(
+        summary.documents_embedded <= most && summary.documents_embedded > most * 8 / 10,
+        "{} of {most}",
+        summary.documents_embedded
+    );
+    let results = Results::read(&scratch.0).unwrap();
+    assert_eq!(results.reached(), Some((1.0, vec![0, 1])));
+    for pair in &plan.pairs {
+        let half = &results.judgements[&format!("{pair} share=0.5")];
+        let whole = &results.judgements[&format!("{pair} share=1")];
+        assert_eq!(whole.documents, 60);
+        assert!((15..45).contains(&half.documents));
+        assert!(half.query_ids.iter().all(|id| whole.query_ids.contains(id)));
+    }
+    let at = results.at(1.0, &[1]);
+    let all = curves(&at, Metric::NdcgAt10, &BandOptions::default()).unwrap();
+    assert_eq!((all.curves.len(), all.missing_cells), (2, 0));
+    assert_eq!(all.curves[0].points[0].seed_count, 1);
+
+    let mut unfinished = results.clone();
+    let gone = |key: &String| key.ends_with("share=1") && key.contains("seed=1");
+    unfinished.cells.retain(|key, _| !gone(key));
+    assert_eq!(unfinished.reached(), Some((1.0, vec![0])));
+    unfinished.cells.retain(|key, _| !key.ends_with("share=1"));
+    assert_eq!(unfinished.reached(), Some((0.5, vec![0, 1])));
+    unfinished.cells.clear();
+    assert_eq!(unfinished.reached(), None);
+}
+
+#[test]
+fn sharded_equals_unsharded_byte_for_byte() {
+    for (name, plan) in [("grown", growing()), ("plain", plan())] {
+        let whole = Scratch::new(&format!("unsharded-{name}"));
+        let made = run_toy(&plan, &whole).unwrap();
+        let mut parts = Vec::new();
+        let (mut cells, mut texts) = (0, 0);
+        for index in 0..3 {
+            let part = Scratch::new(&format!("shard-{name}-{index}"));
+            let shard: Shard = format!("{}/3", index + 1).parse().unwrap();
+            let options = RunOptions {
+                shard: Some(shard),
+                vectors: Some(part.vectors()),
+            };
+            let summary = run_part(&plan, &part, &options).unwrap();
+            cells += summary.cells_made;
+            texts += summary.documents_embedded;
+            parts.push((format!("{index}"), Results::read(&part.0).unwrap()));
+        }
+        assert_eq!(
+            (cells, texts >= made.documents_embedded),
+            (made.cells, true)
+        );
+        let bytes = std::fs::read_to_string(&whole.0).unwrap();
+        let missing = merge(parts[1..].to_vec()).unwrap().canonical().unwrap();
+        assert!(missing.len() < bytes.len());
+        parts.reverse();
+        let merged = merge(parts.clone()).unwrap().canonical().unwrap();
+        for (line, (merged, whole)) in merged.lines().zip(bytes.lines()).enumerate() {
+            assert_eq!(merged, whole, "{name} line {}", line + 1);
+        }
+        assert!(merged == bytes, "{name}: as many lines");
+        // A shard that another encoder made is refused, and so is one of another plan.
+        let mut other = parts[0].1.clone();
+        other.cells.values_mut().next().unwrap().ranks[0] += 1;
+        parts.push(("other".to_owned(), other));
+        let error = merge(parts.clone()).unwrap_err().to_string();
+        assert!(error.starts_with("other has other cell 'pair="), "{error}");
+        parts[3].1.plan.total_tokens = 90;
+        let error = merge(parts).unwrap_err().to_string();
+        assert!(error.contains("total_tokens: 90, not 100"), "{error}");
+    }
+}
+
+#[test]
+fn kept_vectors_change_nothing_and_are_not_made_again() {
+    let (plan, plain) = (growing(), Scratch::new("unkept"));
+    let made = run_toy(&plan, &plain).unwrap();
+    let kept = Scratch::new("kept");
+    let options = RunOptions {
+        shard: None,
+        vectors: Some(kept.vectors()),
+    };
+    let first = run_part(&plan, &kept, &options).unwrap();
+    assert_eq!(first.documents_embedded, made.documents_embedded);
+    let bytes = std::fs::read(&plain.0).unwrap();
+    assert_eq!(std::fs::read(&kept.0).unwrap(), bytes);
+    // Results lost, half of the vectors too: the rest is not embedded again.
+    std::fs::remove_file(&kept.0).unwrap();
+    let vectors = std::fs::read(kept.vectors()).unwrap();
+    std::fs::write(kept.vectors(), &vectors[..vectors.len() / 2]).unwrap();
+    let again = run_part(&plan, &kept, &options).unwrap();
+    assert!(
+        again.documents_embedded > 0 && again.documents_embedded < made.documents_embedded * 6 / 10,
+        "{again:?}"
+    );
+    assert_eq!(std::fs::read(&kept.0).unwrap(), bytes);
 }

@@ -41,13 +41,17 @@ pub(super) struct Size {
 impl Size {
     /// Of finite numbers of the f32 range.
     pub(super) fn of(numbers: &[f64]) -> Self {
-        let squares: f64 = numbers.iter().map(|x| x * x).sum();
+        // Four sums and four minima at once: neither waits for the one before. Positive floats are ordered as their bits.
+        let (mut squares, mut least) = ([0.0; 4], [f64::INFINITY.to_bits(); 4]);
+        for numbers in numbers.chunks(4) {
+            for ((x, square), least) in numbers.iter().zip(&mut squares).zip(&mut least) {
+                *square += x * x;
+                *least = (*least).min(unit(*x).to_bits());
+            }
+        }
         // 2^20 roundings of 2^-53 each, and that of the root.
-        let norm = squares.sqrt() * (1.0 + 1e-9);
-        let unit = numbers
-            .iter()
-            .map(|&x| unit(x))
-            .fold(f64::INFINITY, f64::min);
+        let norm = squares.iter().sum::<f64>().sqrt() * (1.0 + 1e-9);
+        let unit = f64::from_bits(least.into_iter().fold(u64::MAX, u64::min));
         Self {
             norm,
             ratio: norm / unit,
@@ -64,12 +68,13 @@ impl Size {
 
 /// The lowest set bit of a number of the f32 range; infinite for 0.
 fn unit(x: f64) -> f64 {
-    if x == 0.0 {
-        return f64::INFINITY;
-    }
     const FRACTION: u64 = (1 << 52) - 1;
-    let zeros = u64::from(((x.to_bits() & FRACTION) | (1 << 52)).trailing_zeros());
-    f64::from_bits((((x.to_bits() >> 52) & 0x7ff) + zeros - 52) << 52)
+    let bits = x.abs().to_bits();
+    if bits & FRACTION == 0 {
+        return if bits == 0 { f64::INFINITY } else { x.abs() };
+    }
+    // The number less itself without its lowest bit: exact.
+    f64::from_bits(bits) - f64::from_bits(bits & (bits - 1))
 }
 
 impl Head {
@@ -95,10 +100,12 @@ impl Head {
             .enumerate()
         {
             let (group, lane) = (key / GROUP, key % GROUP);
-            if k.iter().chain(v).any(|x| !x.is_finite()) {
+            let is_finite = |numbers: &[f64]| numbers.iter().all(|x| x.is_finite());
+            let k_is_finite = is_finite(k);
+            if !(k_is_finite && is_finite(v)) {
                 head.special.push(key);
             }
-            if k.iter().all(|x| x.is_finite()) {
+            if k_is_finite {
                 head.k_size[group] = head.k_size[group].max(Size::of(k));
                 for (channel, &k) in k.iter().enumerate() {
                     head.k[(group * head_dim + channel) * GROUP + lane] = k;

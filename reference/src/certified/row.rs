@@ -22,8 +22,9 @@
 //! difference in two numbers costs at most `6 u^2 A + u^2 |t| / scale`, a clamp at 0 no more than that again, and the
 //! product with the scale `2^-104 |t|`, with `|t| <= 200`. The maximum itself is only a shift: it need not be right.
 //!
-//! *Quotient.* `q = RN(N_h / D_h)`, and the exact remainder over `D_h` as the second part: what is left out or rounded
-//! is below `10 u^2 |o|`; `2^-98` is `2^8 u^2`, which also pays for the roundings of the acceptance test.
+//! *Quotient.* `q` is `N_h` times the rounded `1 / D_h`, off by at most `1.01 * 2 u |q|`, and the second part the exact
+//! remainder times the same: what is left out or rounded is below `20 u^2 |o|`; `2^-98` is `2^8 u^2`, which also pays for
+//! the roundings of the acceptance test.
 //!
 //! *Logarithm.* With `y` any number near `ln D`: `ln D = y + z - z^2 / 2 + ..`, `z = D e^-y - 1`, which is below `2^-50`
 //! when `y` is good to an ulp or so; `3 u (..)` are the sums of the second parts.
@@ -34,7 +35,7 @@
 use super::exponential::EXPONENTIAL;
 use crate::convert::f64_from_count;
 use crate::exp::ln;
-use crate::simd::{Portable, Vector};
+use crate::simd::{LANES, Portable, Task, Vector};
 
 /// `2^exponent`, for normal results.
 #[inline]
@@ -133,25 +134,33 @@ impl Bounds {
         }
     }
 
-    /// The quotient of a channel's weighted sum, in two numbers, and the sum of the weights.
-    pub(super) fn quotient(&self, sums: (f64, f64), v_max: f64) -> Certified {
-        let (numerator, low) = two_sum(sums.0, sums.1);
-        let quotient = numerator / self.sum.0;
-        let (product, product_error) = two_product(quotient, self.sum.0);
-        let remainder = (numerator - product) - product_error;
-        let rest = (remainder + (low - quotient * self.sum.1)) / self.sum.0;
-        let (high, low) = two_sum(quotient, rest);
-        let error = 1.05 * self.error * (v_max + high.abs()) / self.sum.0 + power(-98) * high.abs();
-        Certified {
-            high,
-            low,
-            error: error * self.factor,
-        }
+    /// Quotients of weighted sums and the sum of the weights, each in two numbers, and how far they may be off.
+    #[inline(always)]
+    fn quotient<V: Vector>(&self, sums: (V, V), v_max: V) -> (V, V, V) {
+        let (sum, sum_low) = (V::splat(self.sum.0), V::splat(self.sum.1));
+        let inverse = V::splat(1.0 / self.sum.0);
+        let (numerator, low) = sums.0.two_sum(sums.1);
+        let quotient = numerator.mul(inverse);
+        let (product, product_error) = quotient.two_product(sum);
+        let remainder = numerator.sub(product).sub(product_error);
+        let rest = remainder.add(low.sub(quotient.mul(sum_low))).mul(inverse);
+        let (high, low) = quotient.two_sum(rest);
+        let zero = V::splat(0.0);
+        let size = high
+            .where_above(high, zero)
+            .sub(high.where_above(zero, high));
+        let error = V::splat(1.05 * self.error / self.sum.0).mul(v_max.add(size));
+        let error = error.add(V::splat(power(-98)).mul(size));
+        (high, low, error.mul(V::splat(self.factor)))
     }
 
-    /// An output, if its rounding is certain.
-    pub(super) fn output(&self, sums: (f64, f64), v_max: f64) -> Option<f64> {
-        self.quotient(sums, v_max).rounded()
+    /// The quotient of one channel.
+    #[cfg(test)]
+    pub(super) fn certified(&self, sums: (f64, f64), v_max: f64) -> Certified {
+        let splat = Portable::splat;
+        let (high, low, error) = self.quotient((splat(sums.0), splat(sums.1)), splat(v_max));
+        let [high, low, error] = [high, low, error].map(|x| x.store()[0]);
+        Certified { high, low, error }
     }
 
     /// `scale max + ln sum` in two numbers.
@@ -185,6 +194,48 @@ impl Bounds {
     /// The log-sum-exp, if its rounding is certain.
     pub(super) fn log_sum_exp(&self) -> Option<f64> {
         self.logarithm()?.rounded()
+    }
+}
+
+/// The quotients of a row, as many at a time as registers hold.
+pub(super) struct Quotients<'a> {
+    pub(super) bounds: &'a Bounds,
+    /// Weighted sums, whole groups of channels.
+    pub(super) high: &'a [f64],
+    pub(super) low: &'a [f64],
+    /// Largest magnitudes of the values.
+    pub(super) v_max: &'a [f64],
+    /// The quotients, rounded.
+    pub(super) rounded: &'a mut [f64],
+    /// Where the largest and the smallest possible value round to, less that: 0, or the rounding is not certain.
+    pub(super) doubt: [&'a mut [f64]; 2],
+}
+
+impl Quotients<'_> {
+    /// Whether a rounding is certain: far from the subnormal numbers too, or the exact products were not.
+    pub(super) fn is_certain(rounded: f64, doubts: [f64; 2]) -> bool {
+        rounded.abs() > power(-900) && doubts.iter().all(|&doubt| doubt == 0.0)
+    }
+}
+
+impl Task for Quotients<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector, const S: usize, const P: usize, const W: usize>(self) {
+        let [up, down] = self.doubt;
+        for first in (0..self.high.len()).step_by(LANES) {
+            let at = first..first + LANES;
+            let load = |numbers: &[f64]| -> V {
+                V::load(numbers[at.clone()].try_into().expect("as many lanes"))
+            };
+            let sums = (load(self.high), load(self.low));
+            let (high, low, error) = self.bounds.quotient(sums, load(self.v_max));
+            let doubts = [low.add(error), low.sub(error)].map(|x| high.add(x).sub(high));
+            self.rounded[at.clone()].copy_from_slice(&high.store());
+            up[at.clone()].copy_from_slice(&doubts[0].store());
+            down[at.clone()].copy_from_slice(&doubts[1].store());
+        }
     }
 }
 

@@ -30,6 +30,7 @@ pub(super) struct Scratch {
     /// Queries (rows, `head_dim`).
     q: Vec<f64>,
     q_size: Vec<Size>,
+    q_is_finite: Vec<bool>,
     ranges: Vec<Vec<Range<usize>>>,
     segments: Vec<Segment>,
     columns: usize,
@@ -96,12 +97,15 @@ impl Scratch {
         self.special_values.resize(rows, Vec::new());
         self.q_size.clear();
         self.q_size.resize(padded / ROW_GROUP, Size::default());
+        self.q_is_finite.clear();
         for (row, (from, to)) in q
             .chunks_exact(head_dim)
             .zip(self.q.chunks_exact_mut(head_dim))
             .enumerate()
         {
-            if from.iter().all(|q| q.is_finite()) {
+            let is_finite = from.iter().all(|q| q.is_finite());
+            self.q_is_finite.push(is_finite);
+            if is_finite {
                 to.copy_from_slice(from);
                 let size = &mut self.q_size[row / ROW_GROUP];
                 *size = size.max(Size::of(from));
@@ -277,7 +281,7 @@ impl Scratch {
         }
         zeros(&mut self.o_high, padded * channels);
         zeros(&mut self.o_low, padded * channels);
-        zeros(&mut self.v_max, head_dim);
+        zeros(&mut self.v_max, channels);
         self.sum.clear();
         self.sum.resize(rows, Sums::default());
         let mut order: Vec<&Segment> = self.segments.iter().collect();

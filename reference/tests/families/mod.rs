@@ -174,7 +174,16 @@ impl Family {
                     v.fill(0.0);
                 }
             }
-            _ => {}
+            Kind::Normal(..)
+            | Kind::Offset
+            | Kind::Mean
+            | Kind::Subnormal
+            | Kind::Factors(..)
+            | Kind::Binades(_)
+            | Kind::Equal
+            | Kind::OneHot
+            | Kind::AnyFinite
+            | Kind::Any => {}
         }
         let [q, k, v] = [q, k, v].map(|x| Tensor::from_f32_rounded(self.dtype, &x));
         Problem::new(shape, q, k, v, scale, layout).expect("extents and lengths agree")

@@ -1,11 +1,11 @@
 //! Follows every path until no new state is met.
 
 use super::overlap::{Overlap, Pair, Shape, overlap};
-use super::question::{copied_bytes, is_jump, is_order, shared_read, waited_groups};
-use super::slice::Slice;
+use super::question::{asked, copied_bytes, is_jump, is_order, shared_read, waited_groups};
 use super::state::{Copy, Stage, State};
 use crate::analysis::control_flow::{BlockIndex, Graph};
 use crate::analysis::evaluate::Context;
+use crate::analysis::slice::Slice;
 use crate::analysis::value::{Value, ValueId, Values};
 use crate::ptx::{Address, Instruction, Op, Operand, Predicate, RegisterId};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -89,7 +89,7 @@ pub(super) struct Explorer<'c, 'm> {
 impl<'c, 'm> Explorer<'c, 'm> {
     pub(super) fn new(context: &'c Context<'m>) -> Self {
         let graph = Graph::new(context.function);
-        let slice = Slice::new(context.function, &graph);
+        let slice = Slice::new(context.function, &graph, asked);
         let instructions = context.function.instructions.iter();
         let most = instructions.filter_map(|instruction| waited_groups(&instruction.op));
         let cap = most.max().unwrap_or(0).saturating_add(1);

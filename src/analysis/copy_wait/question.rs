@@ -1,7 +1,7 @@
-//! What the pass asks of an instruction. `Slice` matches on every one, so that a new instruction is looked at here.
+//! What the pass asks of an instruction. `analysis::slice` matches on every one, so that a new instruction is looked at.
 
 use super::overlap::Shape;
-use crate::ptx::{Address, Op, Space};
+use crate::ptx::{Address, AddressBase, Op, RegisterId, Space};
 
 /// Whether an instruction orders copies and reads of threads.
 pub(super) fn is_order(op: &Op) -> bool {
@@ -14,6 +14,22 @@ pub(super) fn is_order(op: &Op) -> bool {
             | Op::BarrierArrive { .. }
             | Op::BarrierRed { .. }
     )
+}
+
+/// Registers that an instruction needs for what the pass asks: its shared address, its barrier. `None` where the pass
+/// asks nothing of it.
+pub(super) fn asked(op: &Op) -> Option<Vec<RegisterId>> {
+    let address = if let Op::CpAsync { d, .. } = op {
+        Some(*d)
+    } else {
+        shared_read(op).map(|(address, _)| address)
+    };
+    match address.map(|address| address.base) {
+        Some(AddressBase::Register(register)) => Some(vec![register]),
+        Some(AddressBase::Symbol(_) | AddressBase::Absolute) => Some(Vec::new()),
+        None if is_order(op) || matches!(op, Op::WarpSync { .. }) => Some(op.reads()),
+        None => None,
+    }
 }
 
 /// Whether control leaves the block here.

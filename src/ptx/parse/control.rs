@@ -108,6 +108,9 @@ impl Body<'_, '_> {
             }
             Opcode::Bar => self.bar(m),
             Opcode::Barrier => {
+                if m.flag("cluster") {
+                    return self.cluster_barrier(m);
+                }
                 m.flag("cta");
                 let aligned = m.flag("aligned");
                 self.barrier(aligned, m)
@@ -118,6 +121,9 @@ impl Body<'_, '_> {
                 Ok(Op::Membar { level })
             }
             Opcode::Fence => {
+                if let Some(op) = self.async_fence(m)? {
+                    return Ok(op);
+                }
                 let sequential = m.flag("sc");
                 // Without an order a fence is acquire-release.
                 m.flag("acq_rel");
@@ -153,6 +159,12 @@ impl Body<'_, '_> {
             }
             Opcode::Exit => m.finish().map(|()| Op::Exit),
             Opcode::Trap => m.finish().map(|()| Op::Trap),
+            Opcode::Mbarrier => self.mbarrier(m),
+            Opcode::Elect => self.elect(m),
+            Opcode::Setmaxnreg => self.set_max_registers(m),
+            Opcode::Griddepcontrol => self.grid_dependency(m),
+            Opcode::Mapa => self.mapa(m),
+            Opcode::Wgmma => self.wgmma(m),
         }
     }
 

@@ -231,6 +231,14 @@ impl<'t> Body<'_, 't> {
                 "{" | ";" => return Ok(()),
                 // It says nothing about what the function computes.
                 ".noreturn" => drop(self.parser.next()),
+                ".explicitcluster" => drop(self.parser.next()),
+                ".reqnctapercluster" => {
+                    // A cluster of one CTA is what every kernel has; the directive then says nothing.
+                    if self.extents()? != [1, 1, 1] {
+                        let what = ".reqnctapercluster of more than one cta";
+                        return Err(self.parser.source.unsupported(token, what));
+                    }
+                }
                 _ if token.kind == TokenKind::Dot => return Err(self.parser.unsupported()),
                 _ => return Err(self.parser.malformed("`{`")),
             }

@@ -136,6 +136,9 @@ impl Body<'_, '_> {
     }
 
     pub(super) fn prefetch(&mut self, m: &mut Modifiers<'_>) -> Result<Op, Error> {
+        if let Some(op) = self.prefetch_tensor_map(m)? {
+            return Ok(op);
+        }
         let space = space_or_generic(m);
         let level = m.need(|part| match part {
             "L1" => Some(1),
@@ -208,6 +211,9 @@ impl Body<'_, '_> {
 
     /// `cp.async` and its groups.
     pub(super) fn cp(&mut self, m: &mut Modifiers<'_>) -> Result<Op, Error> {
+        if let Some(op) = self.bulk(m)? {
+            return Ok(op);
+        }
         m.need_flag("async")?;
         if m.flag("commit_group") {
             m.finish()?;

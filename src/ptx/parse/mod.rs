@@ -6,10 +6,12 @@
 //! assembler accepts. No recursion: the depth of the text does not reach the stack.
 
 mod arithmetic;
+mod bulk;
 mod control;
 mod conversion;
 mod declaration;
 mod function;
+mod mbarrier;
 mod memory;
 mod modifiers;
 mod operand;
@@ -17,6 +19,7 @@ mod product;
 mod scope;
 #[cfg(test)]
 mod tests;
+mod wgmma;
 
 use super::error::{Error, ErrorKind};
 use super::lex::{Token, TokenKind, lex};

@@ -277,6 +277,13 @@ impl<'t> Body<'_, 't> {
     /// `[register+n]`, `[symbol+n]` or `[n]`.
     pub(super) fn address(&mut self) -> Result<Address, Error> {
         self.parser.expect("[")?;
+        let address = self.address_inside()?;
+        self.parser.expect("]")?;
+        Ok(address)
+    }
+
+    /// What stands between the brackets of an address.
+    pub(super) fn address_inside(&mut self) -> Result<Address, Error> {
         let token = self.parser.peek();
         let base = match (token.kind, self.names.find(token.text)) {
             (TokenKind::Word, Some(Entity::Register(register, ty))) if ty.bits() >= 32 => {
@@ -298,7 +305,6 @@ impl<'t> Body<'_, 't> {
             AddressBase::Absolute => self.immediate(ScalarType::S64)?.cast_signed(),
             AddressBase::Register(_) | AddressBase::Symbol(_) => self.offset()?,
         };
-        self.parser.expect("]")?;
         Ok(Address { base, offset })
     }
 

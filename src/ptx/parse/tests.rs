@@ -252,6 +252,65 @@ bra.uni LEFT;
 @%p2 ret;
 exit;
 trap;
+mbarrier.init.shared.b64 [%r1], 128;
+mbarrier.inval.shared.b64 [%d1];
+mbarrier.expect_tx.relaxed.cta.shared.b64 [%r1+8], %r2;
+mbarrier.complete_tx.relaxed.cta.shared.b64 [%r1], 16;
+mbarrier.arrive.shared.b64 %d1, [%r1];
+mbarrier.arrive.release.cluster.shared.b64 _, [%r1], %r2;
+mbarrier.arrive.shared::cluster.b64 _, [%r1], 2;
+mbarrier.arrive.expect_tx.shared.b64 _, [%r1], 4096;
+mbarrier.arrive.expect_tx.relaxed.cta.shared.b64 _, [%r1], %r2;
+mbarrier.arrive.noComplete.shared.b64 %d1, [%r1], 1;
+mbarrier.arrive_drop.shared.b64 %d1, [%r1];
+mbarrier.test_wait.shared.b64 %p1, [%r1], %d1;
+mbarrier.test_wait.parity.acquire.cluster.shared.b64 %p1, [%r1], 1;
+mbarrier.try_wait.parity.shared.b64 %p1, [%r1], %r2, 1000;
+mbarrier.try_wait.relaxed.cta.shared.b64 %p1, [%r1], %d2;
+mbarrier.pending_count.b64 %r1, %d1;
+cp.async.mbarrier.arrive.noinc.shared.b64 [%r1];
+cp.async.mbarrier.arrive.shared.b64 [%r1];
+cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], [%d1], 1024, [%r2];
+cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%r1], [%d1], %r3, [%r2], %d2;
+cp.async.bulk.global.shared::cta.bulk_group [%d1], [%r1], %r2;
+cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%d1], [%r1], 64;
+cp.reduce.async.bulk.global.shared::cta.bulk_group.L2::cache_hint.add.noftz.f16 [%d1], [%r1], 64, %d2;
+cp.async.bulk.prefetch.L2.global [%d1], 128;
+cp.async.bulk.tensor.1d.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], [%d1, {%r2}], [%r3];
+cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%r1], [%d1, {%r2, 0, %r4, -1}], [%r3], %d2;
+cp.async.bulk.tensor.5d.global.shared::cta.bulk_group [%d1+128, {%r2, %r2, %r3, %r4, 0}], [%r1];
+cp.reduce.async.bulk.tensor.2d.global.shared::cta.bulk_group.max [%d1, {%r2, %r3}], [%r1];
+cp.async.bulk.prefetch.tensor.3d.L2.global [%d1, {0, %r2, %r3}];
+cp.async.bulk.commit_group;
+cp.async.bulk.wait_group 2;
+cp.async.bulk.wait_group.read 0;
+fence.proxy.async;
+fence.proxy.async.shared::cta;
+fence.proxy.async.global;
+fence.mbarrier_init.release.cluster;
+prefetch.tensormap [%d1];
+prefetch.param.tensormap [%d1];
+wgmma.fence.sync.aligned;
+wgmma.commit_group.sync.aligned;
+wgmma.wait_group.sync.aligned 1;
+wgmma.mma_async.sync.aligned.m64n8k16.f32.f16.f16 {%f1, %f2, %f3, %f4}, %d1, %d2, %p1, 1, -1, 0, 1;
+wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {%f1, %f2, %f3, %f4}, {%r1, %r2, %r3, %r4}, %d2, 1, -1, 1, 0;
+wgmma.mma_async.sync.aligned.m64n16k16.f16.f16.f16 {%r5, %r6, %r7, %r8}, {%r1, %r2, %r3, %r4}, %d2, %p1, 1, 1, 1;
+wgmma.mma_async.sync.aligned.m64n8k8.f32.tf32.tf32 {%f1, %f2, %f3, %f4}, %d1, %d2, %p1, 1, 1;
+wgmma.mma_async.sync.aligned.m64n8k32.f16.e4m3.e5m2 {%r1, %r2}, %d1, %d2, 0, 1, 1;
+setmaxnreg.inc.sync.aligned.u32 240;
+setmaxnreg.dec.sync.aligned.u32 24;
+elect.sync %r1|%p1, 4294967295;
+elect.sync _|%p1, %r2;
+griddepcontrol.wait;
+griddepcontrol.launch_dependents;
+barrier.cluster.arrive.relaxed.aligned;
+barrier.cluster.arrive;
+barrier.cluster.wait.aligned;
+mapa.shared::cluster.u32 %r1, %r2, 0;
+mapa.u64 %d1, %d2, %r3;
+mov.u32 %r1, %cluster_ctaid.x;
+mov.u32 %r1, %cluster_ctarank;
 ";
 
 #[test]
@@ -423,10 +482,21 @@ fn symbols_are_found_where_they_are_declared() {
 #[test]
 fn what_is_not_read_is_named_with_its_place() {
     for (statement, what) in [
-        ("wgmma.fence.sync.aligned;", "wgmma.fence.sync.aligned"),
         (
-            "mbarrier.init.shared::cta.b64 [%r1], 1;",
-            "mbarrier.init.shared::cta.b64",
+            "wgmma.mma_async.sp.sync.aligned.m64n8k32.f32.f16.f16 {%f1}, %d1, %d1, %r1, 0, 1, 1, 1, 0, 0;",
+            "wgmma.mma_async.sp.sync.aligned.m64n8k32.f32.f16.f16",
+        ),
+        (
+            "fence.proxy.tensormap::generic.release.gpu;",
+            "fence.proxy.tensormap::generic.release.gpu",
+        ),
+        (
+            "st.async.shared::cluster.mbarrier::complete_tx::bytes.u32 [%r1], %r2, [%r3];",
+            "st.async.shared::cluster.mbarrier::complete_tx::bytes.u32",
+        ),
+        (
+            "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%r1], [%d1, {%r2, %r2}], [%r3], %h1;",
+            "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster",
         ),
         ("cp.async.bulk.commit_group;", "cp.async.bulk.commit_group"),
         ("add.cc.u16 %h1, %h2, %h3;", "add.cc.u16"),
@@ -437,7 +507,10 @@ fn what_is_not_read_is_named_with_its_place() {
             "mma.sync.aligned.m16n8k64.row.col.s32.s8.s8.s32 {%r1}, {%r1}, {%r1}, {%r1};",
             "mma.sync.aligned.m16n8k64.row.col.s32.s8.s8.s32",
         ),
-        ("mov.u32 %r1, %cluster_ctaid.x;", "%cluster_ctaid.x"),
+        (
+            "mov.u32 %r1, %is_explicit_cluster.x;",
+            "%is_explicit_cluster.x",
+        ),
         ("call.uni %d1;", "call.uni"),
         (
             "tcgen05.alloc.cta_group::1.sync.aligned.shared::cta.b32 [%r1], 32;",

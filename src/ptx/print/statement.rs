@@ -475,6 +475,7 @@ impl Names<'_> {
                 )
             }
             Op::Ret | Op::Exit | Op::Trap => (word.to_string(), Vec::new()),
+            Op::Sm90(op) => self.sm90(op),
         }
     }
 

@@ -105,6 +105,16 @@ pub(crate) fn diagnose(program: &Program<'_>, cta: [u32; 3], halt: &Halt) -> Dia
             }],
             "all arrivals at a barrier agree on its number and its thread count",
         ),
+        Halt::Misuse {
+            at,
+            thread,
+            misuse,
+            what,
+        } => {
+            let (code, help) = super::mbarrier::code(*misuse);
+            let label = format!("executed here by {}", names.thread(*thread));
+            kernel(code, what.clone(), vec![Where { at: *at, label }], help)
+        }
         Halt::Deadlock { waiting } => {
             let places = waiting
                 .iter()

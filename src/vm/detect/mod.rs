@@ -2,11 +2,15 @@
 //! which source, and what it can miss.
 
 mod async_copies;
+mod async_proxy;
 mod barriers;
+mod clocks;
 mod grid_overlap;
 mod initcheck;
+mod mbarrier;
 mod memcheck;
 mod racecheck;
+mod wgmma;
 
 pub(crate) use grid_overlap::overlaps;
 pub(crate) use memcheck::diagnose;
@@ -128,12 +132,15 @@ pub(crate) fn observers(program: &Program<'_>, cta: [u32; 3], wanted: Detectors)
     }
     if wanted.async_copies {
         all.push(Box::new(async_copies::AsyncCopies::new(program, names)));
+        all.push(Box::new(async_proxy::AsyncProxy::new(program, names)));
+        all.push(Box::new(wgmma::WgmmaRegisters::new(program, names)));
     }
     if wanted.uninitialised {
         all.push(Box::new(initcheck::Initcheck::new(program, names)));
     }
     if wanted.barriers {
         all.push(Box::new(barriers::Barriers::new(names)));
+        all.push(Box::new(mbarrier::Mbarriers::new(program, names)));
     }
     if wanted.grid_overlap {
         all.push(Box::new(grid_overlap::GridOverlap::default()));

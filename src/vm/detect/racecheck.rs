@@ -16,11 +16,13 @@
 //! and atomics order nothing here, so a hand-made flag protocol is reported. `shfl`, `vote` and `mma` order nothing, as
 //! PTX says. The third and later readers of a word are forgotten, so a report may name the second in their place.
 
+use super::super::async_event::AsyncEvent;
 use super::super::event::{
     Access, AccessKind, AsyncCopy, Completion, Harvest, Landing, Observer, Step,
 };
 use super::super::exec::{Program, lanes_of};
 use super::super::memory::View;
+use super::clocks::Clocks;
 use super::{Ledger, Names, Where};
 use crate::convert::index;
 use crate::diagnostic::Code;
@@ -65,8 +67,7 @@ enum Word {
 pub(super) struct Racecheck {
     names: Names,
     words: Vec<Word>,
-    /// `clocks[w][v]`: the last clock of warp `v` that is ordered before what warp `w` does now; its own is running.
-    clocks: Vec<Vec<u32>>,
+    clocks: Clocks,
     ledger: Ledger,
 }
 
@@ -81,20 +82,16 @@ enum Kind {
 impl Racecheck {
     pub(super) fn new(program: &Program<'_>, names: Names) -> Self {
         let warps = index(program.threads().div_ceil(32));
-        let mut clocks = vec![vec![0; warps]; warps];
-        for (warp, clock) in clocks.iter_mut().enumerate() {
-            clock[warp] = 1;
-        }
         Self {
             names,
             words: vec![Word::Whole(Cell::default()); program.layout.shared_bytes.div_ceil(4)],
-            clocks,
+            clocks: Clocks::new(warps),
             ledger: Ledger::default(),
         }
     }
 
     fn touch(&mut self, thread: u16, at: usize, address: u64, bytes: u32, kind: Kind) {
-        let clock = &self.clocks[usize::from(thread / 32)];
+        let clock = &self.clocks.now[usize::from(thread / 32)];
         let now = Epoch {
             clock: clock[usize::from(thread / 32)],
             thread,
@@ -275,7 +272,7 @@ impl Observer for Racecheck {
     }
 
     fn land(&mut self, landing: &Landing<'_>) {
-        let clock = self.clocks[landing.warp][landing.warp];
+        let clock = self.clocks.now[landing.warp][landing.warp];
         for lane in lanes_of(landing.mask) {
             let thread = Self::thread(landing.warp, lane);
             let start = usize::try_from(landing.destination[lane]).unwrap_or(0) / 4;
@@ -295,25 +292,15 @@ impl Observer for Racecheck {
     }
 
     fn complete(&mut self, completion: &Completion<'_>) {
-        let warps = self.clocks.len();
-        let mut joined = vec![0; warps];
-        for participant in completion.participants {
-            for (sum, clock) in joined.iter_mut().zip(&self.clocks[participant.warp]) {
-                *sum = (*sum).max(*clock);
-            }
-        }
-        for participant in completion.participants {
-            let own = self.clocks[participant.warp][participant.warp];
-            if participant.waits {
-                self.clocks[participant.warp].copy_from_slice(&joined);
-            }
-            // What it does from here on is later than what the barrier ordered.
-            self.clocks[participant.warp][participant.warp] = own.max(joined[participant.warp]) + 1;
-        }
+        self.clocks.complete(completion);
+    }
+
+    fn asynchronous(&mut self, event: &AsyncEvent<'_>, _: &View<'_>) {
+        self.clocks.asynchronous(event);
     }
 
     fn warp_sync(&mut self, step: &Step<'_>, _: u32) {
-        self.clocks[step.warp][step.warp] += 1;
+        self.clocks.advance(step.warp);
     }
 
     fn finish(&mut self, harvest: &mut Harvest) {

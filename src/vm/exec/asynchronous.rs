@@ -151,7 +151,7 @@ impl Machine<'_> {
     }
 
     /// Lands every copy whose group is below the lane's limit, in the order of issue.
-    fn land(&mut self, warp: &mut Warp, site: &Site<'_>, limit: &Lanes<u32>) {
+    pub(super) fn land(&mut self, warp: &mut Warp, site: &Site<'_>, limit: &Lanes<u32>) {
         let mut copies = std::mem::take(&mut warp.copies.copies);
         for copy in &mut copies {
             let due = lanes(|lane| copy.group[lane] < limit[lane]);

@@ -16,7 +16,12 @@ use crate::ptx::{MatchMode, Op, Operand, ReduxOp, ScalarType, ShuffleMode, TypeK
 
 impl Machine<'_> {
     /// Lanes a `.sync` instruction names; `None` while some of them are on other paths.
-    fn members(&self, warp: &Warp, site: &Site<'_>, mask: Operand) -> Result<Option<u32>, Halt> {
+    pub(super) fn members(
+        &self,
+        warp: &Warp,
+        site: &Site<'_>,
+        mask: Operand,
+    ) -> Result<Option<u32>, Halt> {
         let masks = self.read::<u32>(warp, mask);
         let first = index(site.mask.trailing_zeros());
         let members = masks[first];

@@ -60,6 +60,7 @@ pub(super) struct Machine<'a> {
     pub(super) barriers: Vec<Barrier>,
     pub(super) counts: Counts,
     pub(super) executed: u64,
+    pub(super) sm90: super::sm90::State,
 }
 
 /// What a CTA left.
@@ -95,10 +96,12 @@ pub(crate) fn run_cta(
                 arrived: vec![0; warp_count],
                 ..Barrier::default()
             };
-            BARRIERS
+            // One more than programs name: the barrier of the cluster.
+            BARRIERS + 1
         ],
         counts: Counts::default(),
         executed: 0,
+        sm90: super::sm90::State::new(warp_count),
     };
     let mut warps: Vec<Warp> = (0..warp_count)
         .map(|warp| {
@@ -113,8 +116,9 @@ pub(crate) fn run_cta(
         })
         .collect();
     let halt = machine.run(&mut warps, budget, order).err();
+    let halt = halt.or_else(|| machine.finish_bulk().err());
     let pending: u64 = warps.iter().map(|warp| warp.copies.pending()).sum();
-    machine.counts.copies_left_pending = pending;
+    machine.counts.copies_left_pending = pending + machine.sm90.loads_pending();
     CtaResult {
         writes: machine.view.into_writes(),
         harvest: machine.observers.finish(),
@@ -130,13 +134,14 @@ impl Machine<'_> {
             for &at in order {
                 self.turn(&mut warps[at], budget)?;
                 self.open_barriers(warps);
+                self.wake(warps);
             }
             if warps.iter().all(|warp| warp.live == 0) {
                 return Ok(());
             }
             // A barrier that opened made paths ready again.
             let ready = warps.iter().any(Warp::is_ready);
-            if self.executed == before && !ready {
+            if self.stands_still(warps, self.executed == before, ready) {
                 return Err(self.deadlock(warps));
             }
         }
@@ -150,6 +155,9 @@ impl Machine<'_> {
                 return Ok(());
             };
             self.follow(warp, path, limit, budget)?;
+            if self.sm90.has_yielded() {
+                return Ok(());
+            }
         }
         Ok(())
     }
@@ -217,6 +225,14 @@ impl Machine<'_> {
                     warp.split(path, at + 1, active, at + 1, State::AtBarrier(barrier));
                     return Ok(());
                 }
+                Next::Park => {
+                    warp.split(path, at + 1, active, at, State::Parked);
+                    return Ok(());
+                }
+                Next::Yield => {
+                    warp.paths[path].at = at + 1;
+                    return Ok(());
+                }
                 Next::Gather => {
                     warp.paths[path].at = at;
                     warp.gather(path);
@@ -242,7 +258,7 @@ impl Machine<'_> {
 
     /// Opens every barrier whose threads have all come.
     fn open_barriers(&mut self, warps: &mut [Warp]) {
-        for id in 0..BARRIERS {
+        for id in 0..self.barriers.len() {
             if self.barriers[id].participants.is_empty() {
                 continue;
             }
@@ -307,6 +323,7 @@ impl Machine<'_> {
                         );
                         (path.at.saturating_sub(1), what)
                     }
+                    State::Parked => (path.at, self.parked_for(warp, path)),
                     State::Gathering | State::Ready => (
                         path.at,
                         "lanes of its warp that do not come to this instruction".to_owned(),

@@ -158,6 +158,7 @@ impl Machine<'_> {
             Op::LdMatrix { .. } | Op::StMatrix { .. } | Op::MovMatrix { .. } | Op::Mma(_) => {
                 self.matrix(warp, &site)
             }
+            Op::Sm90(op) => self.sm90(warp, &site, op),
             Op::Bra { target, .. } => Ok(Next::Jump(index(target.0))),
             Op::Ret | Op::Exit => Ok(Next::Exit),
             Op::Trap => {
@@ -322,6 +323,17 @@ impl Machine<'_> {
             R::GlobaltimerLo => same(low_u32(self.executed)),
             R::GlobaltimerHi => same(low_u32(self.executed >> 32)),
             R::DynamicSmemSize => same(launch.shared_bytes),
+            // Every CTA is a cluster of its own.
+            R::ClusteridX => same(self.cta[0]),
+            R::ClusteridY => same(self.cta[1]),
+            R::ClusteridZ => same(self.cta[2]),
+            R::NclusteridX => same(launch.grid[0]),
+            R::NclusteridY => same(launch.grid[1]),
+            R::NclusteridZ => same(launch.grid[2]),
+            R::ClusterCtaidX | R::ClusterCtaidY | R::ClusterCtaidZ | R::ClusterCtarank => same(0),
+            R::ClusterNctaidX | R::ClusterNctaidY | R::ClusterNctaidZ | R::ClusterNctarank => {
+                same(1)
+            }
             R::TotalSmemSize => [u64::try_from(self.shared.len()).expect("at most 227 KiB"); 32],
         }
     }

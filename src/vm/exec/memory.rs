@@ -344,7 +344,13 @@ fn slice_mut(memory: &mut [u8], at: u64, bytes: usize) -> &mut [u8] {
 }
 
 /// New value of an atomic; `None` for a combination PTX does not have.
-fn combine(operation: AtomicOp, ty: ScalarType, old: u64, b: u64, c: u64) -> Option<u64> {
+pub(super) fn combine(
+    operation: AtomicOp,
+    ty: ScalarType,
+    old: u64,
+    b: u64,
+    c: u64,
+) -> Option<u64> {
     use super::super::arithmetic::integer::sign_extend;
     let keep = ty.mask();
     let (b, c) = (b & keep, c & keep);

@@ -4,6 +4,7 @@
 //! instructions; the other files execute one class each.
 
 mod asynchronous;
+mod bulk;
 mod control;
 mod convert;
 mod cta;
@@ -11,16 +12,21 @@ mod dispatch;
 mod float;
 mod integer;
 mod matrix;
+mod mbarrier;
 mod memory;
 mod product;
 mod program;
 mod registers;
+mod sm90;
 mod warp;
+mod wgmma;
 
 pub(crate) use control::shuffle_source;
 pub(crate) use cta::{CtaResult, run_cta};
+pub(crate) use mbarrier::Misuse;
 pub(crate) use program::{Class, Program};
 pub(crate) use registers::{Registers, Slot, Slots, lanes, lanes_of};
+pub(crate) use wgmma::place as wgmma_place;
 
 use super::memory::Reason;
 use crate::ptx::Space;
@@ -57,6 +63,13 @@ pub(crate) enum Halt {
         warp: usize,
         what: String,
     },
+    /// An mbarrier, a tensor map or the register pool used as PTX does not allow.
+    Misuse {
+        at: usize,
+        thread: u32,
+        misuse: Misuse,
+        what: String,
+    },
     /// Every live warp waits.
     Deadlock { waiting: Vec<(usize, String)> },
     /// More instructions than the budget.
@@ -74,6 +87,10 @@ pub(crate) enum Next {
     Exit,
     /// The lanes of the mask wait.
     Wait(usize),
+    /// The lanes of the mask stay at the instruction until an mbarrier changes.
+    Park,
+    /// The instruction after it, once the other warps have had a turn.
+    Yield,
     /// The instruction needs lanes that are on other paths: try again with them.
     Gather,
 }

@@ -114,6 +114,7 @@ impl Class {
             | Op::Ret
             | Op::Exit
             | Op::Trap => Self::Branch,
+            Op::Sm90(op) => super::sm90::class(op),
         }
     }
 }
@@ -126,6 +127,8 @@ pub(crate) struct Program<'a> {
     pub(crate) launch: &'a Launch,
     pub(crate) layout: Layout,
     pub(crate) target: Target,
+    /// Order in which asynchronous work is done; 0 is as late as can be, oldest first.
+    pub(crate) seed: u64,
     pub(crate) slots: Slots,
     /// Position of each instruction's class in [`Class::ALL`].
     pub(crate) classes: Vec<usize>,
@@ -145,6 +148,7 @@ impl<'a> Program<'a> {
             launch,
             layout,
             target,
+            seed: 0,
             slots: Slots::new(function),
             classes: function
                 .instructions

@@ -13,6 +13,8 @@ use crate::ptx::{Instruction, Predicate};
 pub(super) enum State {
     Ready,
     AtBarrier(usize),
+    /// At an instruction that waits for an mbarrier.
+    Parked,
     /// At an instruction that other lanes must reach first.
     Gathering,
 }

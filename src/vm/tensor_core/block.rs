@@ -264,6 +264,14 @@ fn shift(significand: u64, by: i32) -> u64 {
     }
 }
 
+/// Bits of `sum * 2^unit` as an accumulator of that format.
+pub(super) fn round(accumulator: Accumulator, sum: i64, unit: i32) -> u32 {
+    match accumulator {
+        Accumulator::F32 => round_toward_zero_f32(sum, unit),
+        Accumulator::F16 => u32::from(round_to_even_f16(sum, unit)),
+    }
+}
+
 /// f32 bits of `sum * 2^unit`, rounded toward zero, overflow to infinity.
 fn round_toward_zero_f32(sum: i64, unit: i32) -> u32 {
     let sign = u32::from(sum < 0) << 31;

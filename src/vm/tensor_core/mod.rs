@@ -11,11 +11,14 @@ mod block;
 mod columns;
 mod narrow;
 mod vectors;
+mod warpgroup;
 
 pub use block::{Accumulator, Alignment, NAN_F16, NAN_F32, Operand, block};
 pub use narrow::{lowered_bytes, native_bytes};
 pub(crate) use narrow::{mma_bytes, mma_doubles, mma_integers};
 pub use vectors::{BadRow, Gpu, Measurement, Row, UnknownMeasurement};
+
+pub(crate) use warpgroup::{ByteFloat, WGMMA_DEPTH, WgmmaOperands, wgmma};
 
 use super::target::Target;
 use columns::{COLUMNS, Columns, DEPTH, Element};

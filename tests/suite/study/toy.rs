@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use flashproof::mlqa::{Corpus, Language, Pair, load};
 use flashproof::study::{
-    Embedded, Embedder, Plan, Results, Silent, Source, StudyError, Summary, run,
+    Embedded, Embedder, Plan, Results, RunOptions, Silent, Source, StudyError, Summary, run,
 };
 use serde_json::json;
 
@@ -163,19 +163,46 @@ impl Scratch {
     pub(super) fn new(name: &str) -> Self {
         let path =
             std::env::temp_dir().join(format!("flashproof-{}-{name}.jsonl", std::process::id()));
-        let _ = std::fs::remove_file(&path);
-        Self(path)
+        let scratch = Self(path);
+        scratch.remove();
+        scratch
+    }
+
+    /// Where a run of this file may keep its vectors.
+    pub(super) fn vectors(&self) -> PathBuf {
+        self.0.with_extension("vectors")
+    }
+
+    fn remove(&self) {
+        for path in [self.0.clone(), self.vectors()] {
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        self.remove();
     }
 }
 
 pub(super) fn run_toy(plan: &Plan, scratch: &Scratch) -> Result<Summary, StudyError> {
-    run(plan, &Made, &mut Toy { ..ENDLESS }, &scratch.0, &mut Silent)
+    run_part(plan, scratch, &RunOptions::default())
+}
+
+pub(super) fn run_part(
+    plan: &Plan,
+    scratch: &Scratch,
+    options: &RunOptions,
+) -> Result<Summary, StudyError> {
+    run(
+        plan,
+        &Made,
+        &mut Toy { ..ENDLESS },
+        &scratch.0,
+        options,
+        &mut Silent,
+    )
 }
 
 /// Results without the one thing that differs between runs.
@@ -184,6 +211,6 @@ pub(super) fn timeless(scratch: &Scratch) -> Results {
     results
         .cells
         .values_mut()
-        .for_each(|cell| cell.seconds = 0.0);
+        .for_each(|cell| cell.seconds = None);
     results
 }

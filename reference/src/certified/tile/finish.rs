@@ -1,10 +1,10 @@
 //! The end of a tile: accepts what is certain, and asks a higher level for the rest.
 
-use super::{Scratch, Segment};
+use super::{Scratch, Segment, zeros};
 use crate::attention::{AttentionError, Stats};
 use crate::certified::head::{GROUP, Head};
 use crate::certified::loops::ROW_GROUP;
-use crate::certified::row::Bounds;
+use crate::certified::row::{Bounds, Quotients};
 use crate::certified::second::{self, Second};
 use crate::certified::{Options, Place};
 use crate::definition::{Row, Seen, sum_of_non_finite};
@@ -24,16 +24,17 @@ impl Scratch {
         let head_dim = problem.shape.head_dim;
         let channels = head_dim.next_multiple_of(GROUP);
         let mut stats = Stats::default();
+        let [mut rounded, mut up, mut down] = [const { Vec::new() }; 3];
+        for buffer in [&mut rounded, &mut up, &mut down] {
+            zeros(buffer, channels);
+        }
         let rows = o
             .chunks_exact_mut(head_dim)
             .zip(lse)
             .zip(place.rows.clone());
         for (index, ((o, lse), row)) in rows.enumerate() {
             let q_row = place.q_row(problem, row);
-            let q_is_finite = (0..head_dim).all(|channel| {
-                let q = problem.q.get(q_row * head_dim + channel);
-                q.is_some_and(f64::is_finite)
-            });
+            let q_is_finite = self.q_is_finite[index];
             if let Some(special) = self.special[index].filter(|_| q_is_finite) {
                 o.fill(special.0);
                 *lse = special.1;
@@ -51,12 +52,19 @@ impl Scratch {
                 continue;
             } else if q_is_finite {
                 let bounds = self.bounds(problem, index, options);
+                let row = index * channels..(index + 1) * channels;
+                options.level.run(Quotients {
+                    bounds: &bounds,
+                    high: &self.o_high[row.clone()],
+                    low: &self.o_low[row],
+                    v_max: &self.v_max,
+                    rounded: &mut rounded,
+                    doubt: [&mut up, &mut down],
+                });
                 for (channel, o) in o.iter_mut().enumerate() {
-                    let at = index * channels + channel;
-                    let sums = (self.o_high[at], self.o_low[at]);
-                    match bounds.output(sums, self.v_max[channel]) {
-                        Some(value) => *o = value,
-                        None => open.push(channel),
+                    *o = rounded[channel];
+                    if !Quotients::is_certain(*o, [up[channel], down[channel]]) {
+                        open.push(channel);
                     }
                 }
                 match bounds.log_sum_exp() {
@@ -249,7 +257,7 @@ pub(in crate::certified) fn observe(
         for channel in 0..head_dim {
             let at = row * channels + channel;
             let sums = (scratch.o_high[at], scratch.o_low[at]);
-            see(row, channel, bounds.quotient(sums, scratch.v_max[channel]));
+            see(row, channel, bounds.certified(sums, scratch.v_max[channel]));
         }
     }
 }

@@ -14,9 +14,11 @@
 //! **Can report wrongly.** Bits: a byte with some undefined bits counts as undefined, and arithmetic on it spreads upward
 //! and downward, so extracting the defined bits of a half-defined byte is reported if used.
 
+mod asynchronous;
 mod rules;
 mod shadow;
 
+use super::super::async_event::AsyncEvent;
 use super::super::event::{Access, AccessKind, AsyncCopy, Harvest, Landing, Observer, Step};
 use super::super::exec::{Program, Slots, lanes_of};
 use super::super::memory::View;
@@ -68,6 +70,8 @@ pub(super) struct Initcheck {
     /// Global bytes into which undefined bits were stored.
     global: BTreeSet<u64>,
     incoming: Vec<Incoming>,
+    /// Undefined bits of the bytes of bulk loads in flight, by number of the copy.
+    bulk: std::collections::BTreeMap<u32, Vec<(u32, u32, u32)>>,
     ledger: Ledger,
 }
 
@@ -118,6 +122,7 @@ fn plan(instruction: &Instruction) -> Plan {
             address.extend(register(*barrier));
             address.extend(register(*threads));
         }
+        Op::Sm90(op) => address.extend(asynchronous::addresses(op)),
         Op::Shfl { mask, .. }
         | Op::Vote { mask, .. }
         | Op::Redux { mask, .. }
@@ -137,7 +142,7 @@ fn plan(instruction: &Instruction) -> Plan {
             | Op::CpAsync { .. }
             | Op::LdMatrix { .. }
             | Op::StMatrix { .. }
-    );
+    ) || asynchronous::is_product(op);
     Plan {
         guard: instruction.guard.map(|guard| guard.register),
         address,
@@ -162,6 +167,7 @@ impl Initcheck {
             local_stride,
             global: BTreeSet::new(),
             incoming: Vec::new(),
+            bulk: std::collections::BTreeMap::new(),
             ledger: Ledger::default(),
         }
     }
@@ -538,6 +544,10 @@ impl Observer for Initcheck {
                 undefined,
             );
         }
+    }
+
+    fn asynchronous(&mut self, event: &AsyncEvent<'_>, memory: &View<'_>) {
+        self.follow(event, memory);
     }
 
     fn finish(&mut self, harvest: &mut Harvest) {

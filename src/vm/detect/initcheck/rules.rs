@@ -355,7 +355,9 @@ impl RegisterShadow {
             | Op::Bra { .. }
             | Op::Ret
             | Op::Exit
-            | Op::Trap => None,
+            | Op::Trap
+            // `wgmma` comes with what it reads of shared memory.
+            | Op::Sm90(_) => None,
             // Handled where their addresses are known.
             Op::Ld { .. }
             | Op::St { .. }

@@ -1,8 +1,7 @@
-//! The registers that decide where copies and reads go and which way branches go, and where they are live.
+//! The registers on which what a pass asks about depends, and where they are live.
 
-use super::question::{is_order, shared_read};
-use crate::analysis::control_flow::Graph;
-use crate::ptx::{AddressBase, Function, Op, RegisterId, TypeKind};
+use super::control_flow::Graph;
+use crate::ptx::{Function, Op, RegisterId, TypeKind};
 use std::collections::HashMap;
 
 /// Registers worth following, numbered from 0.
@@ -14,8 +13,14 @@ pub(super) struct Slice {
 }
 
 impl Slice {
-    pub(super) fn new(function: &Function, graph: &Graph) -> Self {
-        let numbers = wanted(function);
+    /// The slice of what `asked` names: the registers that an instruction's part in the question needs, `None` where it
+    /// has none. The guards of those instructions, and of branches, are in the slice.
+    pub(super) fn new(
+        function: &Function,
+        graph: &Graph,
+        asked: impl Fn(&Op) -> Option<Vec<RegisterId>>,
+    ) -> Self {
+        let numbers = wanted(function, asked);
         let live = liveness(function, graph, &numbers);
         Self { numbers, live }
     }
@@ -91,6 +96,7 @@ fn is_followed(op: &Op) -> bool {
         | Op::Vote { .. }
         | Op::Redux { .. }
         | Op::ActiveMask { .. }
+        | Op::Sm90(_)
         | Op::BarrierSync { .. }
         | Op::BarrierArrive { .. }
         | Op::BarrierRed { .. }
@@ -111,22 +117,10 @@ fn is_followed(op: &Op) -> bool {
     }
 }
 
-/// Registers that an instruction needs for what the pass asks: its shared address, its barrier.
-fn asked(op: &Op) -> Vec<RegisterId> {
-    let address = if let Op::CpAsync { d, .. } = op {
-        Some(*d)
-    } else {
-        shared_read(op).map(|(address, _)| address)
-    };
-    match address.map(|address| address.base) {
-        Some(AddressBase::Register(register)) => vec![register],
-        Some(AddressBase::Symbol(_) | AddressBase::Absolute) => Vec::new(),
-        None if is_order(op) || matches!(op, Op::WarpSync { .. }) => op.reads(),
-        None => Vec::new(),
-    }
-}
-
-fn wanted(function: &Function) -> HashMap<RegisterId, usize> {
+fn wanted(
+    function: &Function,
+    asked: impl Fn(&Op) -> Option<Vec<RegisterId>>,
+) -> HashMap<RegisterId, usize> {
     let mut writers: HashMap<RegisterId, Vec<usize>> = HashMap::new();
     for (at, instruction) in function.instructions.iter().enumerate() {
         for register in instruction.op.writes() {
@@ -136,19 +130,11 @@ fn wanted(function: &Function) -> HashMap<RegisterId, usize> {
     let mut numbers = HashMap::new();
     let mut left: Vec<RegisterId> = Vec::new();
     for instruction in &function.instructions {
-        let decides = is_order(&instruction.op)
-            || shared_read(&instruction.op).is_some()
-            || matches!(
-                instruction.op,
-                Op::Bra { .. } | Op::CpAsync { .. } | Op::WarpSync { .. }
-            );
-        left.extend(asked(&instruction.op));
-        left.extend(
-            instruction
-                .guard
-                .filter(|_| decides)
-                .map(|guard| guard.register),
-        );
+        let needed = asked(&instruction.op);
+        if needed.is_some() || matches!(instruction.op, Op::Bra { .. } | Op::Ret | Op::Exit) {
+            left.extend(instruction.guard.map(|guard| guard.register));
+        }
+        left.extend(needed.into_iter().flatten());
     }
     while let Some(register) = left.pop() {
         let next = numbers.len();

@@ -1,0 +1,152 @@
+//! One walk over all paths of a function, from which several passes read their answers.
+//!
+//! # Method
+//!
+//! As [`super::copy_wait`]: one CTA of the declared size; values of the registers on which addresses, guards and branches
+//! depend, a number for each thread where it is known. In addition the state holds the accesses to shared memory since
+//! the last barrier (an *interval*), which every new access is compared with, thread by thread; and the bytes of shared
+//! memory that have been written for certain. Loops are walked until a state repeats, so an interval that begins in one
+//! iteration and ends in the next is an interval like any other. Branches whose condition is unknown but the same in all
+//! threads are followed both ways, taken as independent of each other. Where threads part, each way is followed with the
+//! threads that take it up to where the ways meet; an access on one way meets those on the others.
+//!
+//! Sharma, Bauer, Aiken, "Verification of Producer-Consumer Synchronization in GPU Programs" (PLDI 2015), with intervals
+//! instead of named barriers, which are not followed.
+
+mod compare;
+mod explore;
+mod interval;
+mod meet;
+mod part;
+mod state;
+
+pub(super) use meet::Pair;
+
+use super::access::{Kind, shared_access};
+use super::control_flow::{BlockIndex, Graph};
+use super::evaluate::Context;
+use super::uniformity::Uniformity;
+use super::value::{Value, ValueId, Values};
+use crate::ptx::{Op, Operand, RegisterId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Two accesses that nothing orders.
+#[derive(Clone, Debug)]
+pub(super) struct Race {
+    pub(super) first: usize,
+    pub(super) second: usize,
+    pub(super) kinds: (Kind, Kind),
+    pub(super) pair: Pair,
+    /// Blocks from the entry to the second access.
+    pub(super) path: Vec<BlockIndex>,
+}
+
+/// An instruction that all threads of a CTA or of a warp must execute together, and may not.
+#[derive(Clone, Debug)]
+pub(super) struct Divergence {
+    /// The instruction.
+    pub(super) at: usize,
+    /// The branch where threads parted; the instruction's own guard where `None`.
+    pub(super) branch: Option<usize>,
+    /// A thread that executes it and one that does not; `None` where that is not known.
+    pub(super) threads: Option<(usize, usize)>,
+}
+
+/// A read of shared bytes that nobody has written for certain.
+#[derive(Clone, Debug)]
+pub(super) struct Unwritten {
+    pub(super) at: usize,
+    pub(super) thread: usize,
+    pub(super) byte: u64,
+    /// True where it is certain: every write before it is known.
+    pub(super) certain: bool,
+    pub(super) path: Vec<BlockIndex>,
+}
+
+/// What a walk has met.
+#[derive(Debug, Default)]
+pub(super) struct Walk {
+    pub(super) races: Vec<Race>,
+    /// Pairs of accesses that may meet, by the later one.
+    pub(super) open_races: BTreeSet<(usize, usize)>,
+    pub(super) divergences: Vec<Divergence>,
+    pub(super) unwritten: Vec<Unwritten>,
+    /// Address and guard of every access of shared memory, as met.
+    pub(super) visits: BTreeMap<usize, BTreeSet<(ValueId, ValueId)>>,
+    /// Why the walk does not cover every path: by instruction.
+    pub(super) gaps: BTreeSet<(usize, &'static str)>,
+    /// How alike threads decide at each branch and exit with a guard.
+    pub(super) branches: BTreeMap<usize, Uniformity>,
+    pub(super) values: Values,
+    pub(super) states: usize,
+    /// Lines of the first instruction of each block, for paths.
+    pub(super) block_starts: Vec<usize>,
+}
+
+impl Walk {
+    /// A value met on the way.
+    pub(super) fn value(&self, id: ValueId) -> &Value {
+        self.values.get(id)
+    }
+}
+
+/// Registers that an instruction's part in the walk needs.
+fn asked(op: &Op) -> Option<Vec<RegisterId>> {
+    if let Some(access) = shared_access(op) {
+        return Some(access.register().into_iter().collect());
+    }
+    if is_barrier(op) {
+        return Some(op.reads());
+    }
+    match aligned(op) {
+        Some(Aligned::Members(Operand::Register(mask))) => return Some(vec![mask]),
+        Some(_) => return Some(Vec::new()),
+        None => {}
+    }
+    matches!(
+        op,
+        Op::CpAsyncCommit | Op::CpAsyncWait { .. } | Op::CpAsyncWaitAll
+    )
+    .then(Vec::new)
+}
+
+/// Whether an instruction is a barrier of the CTA.
+fn is_barrier(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::BarrierSync { .. } | Op::BarrierArrive { .. } | Op::BarrierRed { .. }
+    )
+}
+
+/// Whether lanes of a warp must execute an instruction together: all of them, or those of a mask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Aligned {
+    /// `.aligned`.
+    Warp,
+    /// The lanes of a member mask.
+    Members(Operand),
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "every other instruction may be executed by any lanes"
+)]
+fn aligned(op: &Op) -> Option<Aligned> {
+    match op {
+        Op::LdMatrix { .. } | Op::StMatrix { .. } | Op::MovMatrix { .. } | Op::Mma(_) => {
+            Some(Aligned::Warp)
+        }
+        Op::Shfl { mask, .. }
+        | Op::Vote { mask, .. }
+        | Op::Redux { mask, .. }
+        | Op::Match { mask, .. }
+        | Op::WarpSync { mask } => Some(Aligned::Members(*mask)),
+        _ => None,
+    }
+}
+
+/// Walks a function.
+pub(super) fn walk(context: &Context<'_>) -> Walk {
+    let graph = Graph::new(context.function);
+    explore::Explorer::new(context, graph).run()
+}

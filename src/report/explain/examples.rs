@@ -1,0 +1,69 @@
+//! A defect and its repair for each code that a kernel can earn.
+
+/// Lines of CUDA that earn a code, and the same lines repaired.
+pub fn example(code: &str) -> Option<(&'static str, &'static str)> {
+    EXAMPLES
+        .iter()
+        .find(|(codes, ..)| codes.contains(&code))
+        .map(|(_, defect, repair)| (*defect, *repair))
+}
+
+/// Codes, defect, repair.
+type Example = (&'static [&'static str], &'static str, &'static str);
+
+#[rustfmt::skip]
+const EXAMPLES: &[Example] = &[
+    (&["interval-race", "shared-race"],
+     "    tile[threadIdx.x] = input[i];\n    sum += tile[threadIdx.x ^ 32];\n",
+     "    tile[threadIdx.x] = input[i];\n    __syncthreads();  // tile written above, read below\n    sum += tile[threadIdx.x ^ 32];\n"),
+    (&["barrier-divergence", "divergent-barrier", "deadlock"],
+     "    if (threadIdx.x < 32) {\n        tile[threadIdx.x] = 0;\n        __syncthreads();\n    }\n",
+     "    if (threadIdx.x < 32) {\n        tile[threadIdx.x] = 0;\n    }\n    __syncthreads();\n"),
+    (&["barrier-after-exit"],
+     "    if (row >= seqlen_q) return;\n    __syncthreads();\n",
+     "    bool const inside = row < seqlen_q;\n    __syncthreads();\n    if (!inside) return;\n"),
+    (&["aligned-divergence"],
+     "    if (lane < 16) sum += __shfl_xor_sync(0xffffffffu, sum, 8);\n",
+     "    float const other = __shfl_xor_sync(0xffffffffu, sum, 8);\n    if (lane < 16) sum += other;\n"),
+    (&["copy-wait-distance", "async-copy-read-early"],
+     "    cp_async(tile[next]); commit();\n    wait_group<2>();  // one group too many may be pending\n    __syncthreads();\n    use(tile[current]);\n",
+     "    cp_async(tile[next]); commit();\n    wait_group<1>();\n    __syncthreads();\n    use(tile[current]);\n"),
+    (&["copy-wait-barrier"],
+     "    wait_group<0>();\n    use(tile);  // other threads' copies\n",
+     "    wait_group<0>();\n    __syncthreads();\n    use(tile);\n"),
+    (&["shared-out-of-bounds", "shared-misaligned", "misaligned-address"],
+     "    __shared__ float tile[64];\n    tile[threadIdx.x + 1] = x;  // 64 threads\n",
+     "    __shared__ float tile[65];\n    tile[threadIdx.x + 1] = x;\n"),
+    (&["shared-unwritten"],
+     "    if (threadIdx.x < count) tile[threadIdx.x] = x;\n    __syncthreads();\n    use(tile[63]);\n",
+     "    tile[threadIdx.x] = threadIdx.x < count ? x : 0.0f;\n    __syncthreads();\n    use(tile[63]);\n"),
+    (&["bank-conflict"],
+     "    __shared__ float tile[32][32];\n    y = tile[threadIdx.x][0];  // 32 rows, one bank\n",
+     "    __shared__ float tile[32][33];\n    y = tile[threadIdx.x][0];\n"),
+    (&["unused-parameter", "unused-result"],
+     "    __global__ void scale(float* x, float factor, int stride) { x[threadIdx.x] *= factor; }\n",
+     "    __global__ void scale(float* x, float factor, int stride) { x[threadIdx.x * stride] *= factor; }\n"),
+    (&["finite-sentinel"],
+     "    float row_max = -1e30f;\n",
+     "    float row_max = -INFINITY;  // and a test of it before every difference\n"),
+    (&["unguarded-infinity"],
+     "    float const weight = exp2f(score - row_max);\n",
+     "    float const shift = row_max == -INFINITY ? 0.0f : row_max;\n    float const weight = exp2f(score - shift);\n"),
+    (&["unguarded-division"],
+     "    o = sum / row_sum;\n",
+     "    o = row_sum == 0.0f ? 0.0f : sum / row_sum;\n"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::explain::explanation;
+
+    #[test]
+    fn every_example_is_of_a_code_that_exists() {
+        for code in EXAMPLES.iter().flat_map(|(codes, ..)| codes.iter()) {
+            assert!(explanation(code).is_some(), "{code}");
+            assert!(example(code).is_some_and(|(defect, repair)| defect != repair));
+        }
+    }
+}

@@ -1,0 +1,11 @@
+// label: shared-race=proved divergence=proved shared-bounds=proved shared-init=proved bank-conflict=1
+// Lanes are 1 words apart.
+
+extern "C" __global__ void __launch_bounds__(32)
+    kernel(float* out, float const* in, int n) {
+    int const t = threadIdx.x;
+    __shared__ float tile[32 * 1];
+    tile[t * 1] = in[t];
+    __syncthreads();
+    out[t] = tile[t * 1];
+}

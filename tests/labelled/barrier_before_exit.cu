@@ -1,0 +1,12 @@
+// label: shared-race=proved divergence=proved shared-bounds=proved shared-init=proved
+// Threads leave after the barrier.
+
+extern "C" __global__ void __launch_bounds__(64)
+    kernel(float* out, float const* in, int n) {
+    int const t = threadIdx.x;
+    __shared__ float tile[64];
+    tile[t] = in[t];
+    __syncthreads();
+    if (t >= 48) return;
+    out[t] = tile[63 - t];
+}

@@ -1,0 +1,11 @@
+// label: divergence=refuted
+// One of two warps reaches the barrier.
+
+extern "C" __global__ void __launch_bounds__(64)
+    kernel(float* out, float const* in, int n) {
+    int const t = threadIdx.x;
+    __shared__ float tile[64];
+    tile[t] = in[t];
+    if (t / 32 == 1) __syncthreads();
+    out[t] = tile[t];
+}

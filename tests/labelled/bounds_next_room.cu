@@ -1,0 +1,11 @@
+// label: shared-bounds=proved
+// Index t + 1 of 65 words.
+
+extern "C" __global__ void __launch_bounds__(64)
+    kernel(float* out, float const* in, int n) {
+    int const t = threadIdx.x;
+    __shared__ float tile[65];
+    tile[t + 1] = in[t];
+    __syncthreads();
+    out[t] = tile[t % 65];
+}

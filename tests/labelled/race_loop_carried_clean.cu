@@ -1,0 +1,16 @@
+// label: shared-race=proved divergence=proved shared-bounds=proved shared-init=proved
+// The same, mended: __syncthreads();
+
+extern "C" __global__ void __launch_bounds__(64)
+    kernel(float* out, float const* in, int n) {
+    int const t = threadIdx.x;
+    __shared__ float tile[64];
+    float sum = 0;
+    for (int i = 0; i < n; ++i) {
+        tile[t] = in[i * 64 + t];
+        __syncthreads();
+        sum += tile[t ^ 32];
+        __syncthreads();
+    }
+    out[t] = sum;
+}

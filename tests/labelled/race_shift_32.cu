@@ -1,0 +1,10 @@
+// label: shared-race=refuted
+// A thread reads what thread t + 32 writes.
+
+extern "C" __global__ void __launch_bounds__(64)
+    kernel(float* out, float const* in, int n) {
+    int const t = threadIdx.x;
+    __shared__ float tile[64];
+    tile[t] = in[t];
+    out[t] = tile[(t + 32) % 64];
+}

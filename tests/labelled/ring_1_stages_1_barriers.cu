@@ -1,0 +1,15 @@
+// label: shared-race=refuted
+// A ring of 1 buffers, 1 barriers an iteration.
+
+extern "C" __global__ void __launch_bounds__(64)
+    kernel(float* out, float const* in, int n) {
+    int const t = threadIdx.x;
+    __shared__ float ring[1][64];
+    float sum = 0;
+    for (int i = 0; i < n; ++i) {
+        ring[i % 1][t] = in[i * 64 + t];
+        __syncthreads();
+        sum += ring[i % 1][63 - t];
+    }
+    out[t] = sum;
+}
