@@ -35,12 +35,16 @@ pub(super) fn run(
                 ..Row::default()
             };
             for seed in 0..repeat {
-                for (row, kernel) in [(&mut bad, &defect.kernel), (&mut twin, &defect.repaired)] {
+                let ask_of = |row: &mut Row, kernel: &Kernel, clean: Option<&Said>| {
                     let line = format!("kernel={} {} seed={seed}", kernel.name(), defect.case);
                     let case: Case = line.parse().expect("a test runs the case of every defect");
                     let said = ask(kernel, &case)?;
-                    row.add(Grid::Ours, &case.to_string(), &said);
-                }
+                    let counted = clean.map_or_else(|| said.clone(), |clean| said.beyond(clean));
+                    row.add(Grid::Ours, &case.to_string(), &counted);
+                    Ok::<Said, AttentionError>(said)
+                };
+                let clean = ask_of(&mut twin, &defect.repaired, None)?;
+                ask_of(&mut bad, &defect.kernel, Some(&clean))?;
             }
             done();
             Ok((bad, twin))

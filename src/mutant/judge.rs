@@ -77,6 +77,16 @@ pub struct Said {
     pub compared: usize,
 }
 
+impl Said {
+    /// The same without the criteria that refuse the right kernel too.
+    pub(super) fn beyond(&self, clean: &Self) -> Self {
+        Self {
+            refused: &self.refused - &clean.refused,
+            ..self.clone()
+        }
+    }
+}
+
 /// A trial with everything that does not depend on the fault.
 #[derive(Debug)]
 pub struct Bench<'a> {

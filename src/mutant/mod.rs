@@ -32,7 +32,7 @@ pub struct Score {
     pub caught: usize,
     /// The same by check.
     pub checks: BTreeMap<Check, usize>,
-    /// Runs that a criterion refused.
+    /// Runs that a criterion refused, the right kernel's on the same problem not: who refuses both has noticed nothing.
     pub refused: BTreeMap<Criterion, usize>,
 }
 
@@ -170,12 +170,15 @@ pub fn run(
         trials: trials.len(),
     };
     for (trial, said) in trials.iter().zip(&asked) {
-        let rows = findings.mutants.iter_mut().chain(&mut findings.clean);
-        for (row, said) in rows.zip(said) {
+        let Some(Some(clean)) = said.last() else {
+            continue; // there is always a right kernel
+        };
+        for (row, said) in findings.mutants.iter_mut().zip(said) {
             if let Some(said) = said {
-                row.add(trial.grid, &trial.text, said);
+                row.add(trial.grid, &trial.text, &said.beyond(clean));
             }
         }
+        findings.clean[0].add(trial.grid, &trial.text, clean);
     }
     if let Some(repeat) = defects {
         defects::run(repeat, &mut findings, &done)?;

@@ -241,7 +241,8 @@ pub fn markdown(findings: &Findings, command: &str) -> String {
          [mutants.csv](mutants.csv).\n\n\
          **{found} of {of} caught** by a *disagree* on {} problems; not caught: {missed}. {}.\n{equivalent}\n\n\
          ![Share of mutants noticed](mutants.svg)\n\n\
-         A mutant is noticed by a criterion when at least one run is refused. `caught` counts runs on our problems.\n\n\
+         A mutant is noticed by a criterion when at least one run is refused on a problem on which the right kernel is accepted.\n\
+         `caught` counts runs on our problems.\n\n\
          {}\n\
          ## Each mutant, on our problems\n\n{}\n\
          ## Where they come from\n\n{}\n\
