@@ -3,6 +3,10 @@
 //! The roundings of weights to 16 bits are most of what the schedule-free bound counts. They are a function of the
 //! weights, and the weights are known to a few parts in 10^5; so where tiles and their order are known, nearly all of
 //! the rounded weights are too. See the module above for the derivation.
+#![expect(
+    clippy::neg_cmp_op_on_partial_ord,
+    reason = "a comparison with NaN must come out on the safe side"
+)]
 
 use super::arithmetic::{Arithmetic, SLACK, TileOrder, U, power};
 use super::row::{Gathered, reference_error};

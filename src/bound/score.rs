@@ -1,4 +1,8 @@
 //! Scores of a tile of rows: their values, what they may be off by, and whether they are exact.
+#![expect(
+    clippy::neg_cmp_op_on_partial_ord,
+    reason = "a comparison with NaN must come out on the safe side"
+)]
 
 use super::arithmetic::SLACK;
 use super::tile::{Place, Tile, magnitudes};

@@ -1,4 +1,8 @@
 //! A soak of the bounds on simulated kernels: every family, format and length, resumable, its result committed.
+#![expect(
+    clippy::neg_cmp_op_on_partial_ord,
+    reason = "a comparison with NaN must come out on the safe side"
+)]
 
 use super::tests::{Ratios, Run, median_and_max};
 use super::*;

@@ -4,6 +4,10 @@
 //! at the speed of `gemm`. Two things are given up for that: sums over keys of `|v_j - o|` become roots of sums of
 //! squares (Cauchy and Schwarz: at most 1.25 times as large where values are normal), and sums whose last bits do not
 //! matter are made in f32, their own error counted.
+#![expect(
+    clippy::neg_cmp_op_on_partial_ord,
+    reason = "a comparison with NaN must come out on the safe side"
+)]
 
 use super::arithmetic::{Arithmetic, SLACK};
 use super::replay::Replayed;

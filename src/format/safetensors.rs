@@ -121,6 +121,10 @@ impl Directory {
     /// # Errors
     /// [`TensorError::Missing`], [`TensorError::Dtype`], or [`TensorError::Malformed`] where its bytes are not in the
     /// file or are not as many as its shape says.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the list of formats is the crate's, and grows"
+    )]
     pub fn tensor(&self, name: &str) -> Result<Entry, TensorError> {
         let info = self
             .metadata

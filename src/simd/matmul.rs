@@ -202,14 +202,14 @@ mod tests {
         let rhs = View::row_major(&b, 2, 1);
         let mut out = [1.0_f64, 2.0];
         matmul_add(lhs, rhs, &mut out);
-        assert_eq!(out, [321.0, 652.0]);
+        assert_eq!(out.map(f64::to_bits), [321.0_f64, 652.0].map(f64::to_bits));
         let mut row = [0.0_f64; 1];
         matmul(
             View::row_major(&b, 1, 2),
             lhs.transposed().columns(0..1),
             &mut row,
         );
-        assert_eq!(row, [320.0]);
+        assert_eq!(row.map(f64::to_bits), [320.0_f64].map(f64::to_bits));
     }
 
     #[test]

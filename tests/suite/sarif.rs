@@ -134,7 +134,7 @@ fn document(arguments: &[&str]) -> (Value, Option<i32>) {
 #[test]
 fn documents_are_valid_and_say_what_was_found() {
     let schema = Schema::new();
-    let (clean, code) = document(&["block_sparse_sm80", "window_sm80"]);
+    let (clean, code) = document(&["block_sparse_sm80"]);
     assert_eq!((schema.complaints(&clean), code), (vec![], Some(0)));
     assert_eq!(clean["runs"][0]["results"], json!([]));
     let (found, code) = document(&[
