@@ -4,6 +4,7 @@ mod attended;
 mod cases;
 mod explore;
 mod fuzz;
+mod fuzz_manifest;
 mod fuzz_ptx;
 mod selection;
 mod tally;
@@ -12,6 +13,7 @@ pub use attended::{Attended, Pair, Work, attended};
 pub use cases::cases;
 pub use explore::{Exploration, explore};
 pub use fuzz::{Reached, fuzz_layout};
+pub use fuzz_manifest::fuzz_manifest;
 pub use fuzz_ptx::fuzz_ptx;
 pub use tally::{Tally, TooFew};
 

@@ -20,8 +20,8 @@ use crate::diagnostic::{Blame, Code, Diagnostic};
 use crate::ptx::Space;
 use std::collections::BTreeMap;
 
-const CONFLICT: Code = Code("bank-conflict");
-const SCATTERED: Code = Code("uncoalesced-access");
+const CONFLICT: Code = Code("bank-conflict-counted");
+const SCATTERED: Code = Code("uncoalesced-access-counted");
 /// Bytes of a sector.
 const SECTOR: u64 = 32;
 /// Notes given of a run.
