@@ -226,3 +226,26 @@ fn sequences_of_variable_length_are_bound() {
     assert_eq!(outputs.lse[5..7], [15.0, 16.0]);
     assert_eq!(outputs.lse[10..12], [5.0, 6.0]);
 }
+
+#[test]
+fn right_answers_with_too_much_work_are_a_finding() {
+    let own = &kernel::examples()[1];
+    // The loop over tiles starts at key 0 whatever the window.
+    let (from, to) = ("max.s32 \t%r126, %r125, 0;", "mov.u32 \t%r126, 0;");
+    assert_eq!(own.ptx().matches(from).count(), 1);
+    let toml = include_str!("../../examples/nvcc_attention/attention.toml");
+    let wasteful = Kernel::from_parts("wasteful", &own.ptx().replace(from, to), toml).unwrap();
+    let case: Case = "kernel=wasteful seqlen_q=130 seqlen_kv=130 head_dim=64 layout=causal+window(20,-)"
+        .parse()
+        .unwrap();
+    let right = explore(&wasteful, &case, &Backend::default(), &Exploration::default()).unwrap();
+    assert_eq!(right[0].verdict.name(), "agree", "{}", right[0]);
+    let found = attended(&wasteful, &case).unwrap().unwrap();
+    assert_eq!(found.wrong, None, "the pairs are right");
+    let work = found.work.unwrap();
+    assert!(work.visited > work.needed, "{work:?}");
+    let (cta, [_, _, key]) = work.extra.unwrap();
+    assert!(cta[0] > 2 && key == 0, "{cta:?} {key}");
+    let clean = attended(own, &case).unwrap().unwrap();
+    assert!(clean.is_clean(), "{clean:?}");
+}
