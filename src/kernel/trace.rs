@@ -173,6 +173,18 @@ impl Trace<'_> {
                             | IntegerBinary::Min
                             | IntegerBinary::Max
                     ) => {}
+                // The address of a parameter, moved by a constant.
+                Op::IntegerBinary {
+                    operation: IntegerBinary::Add,
+                    d,
+                    a: Operand::Register(a),
+                    b: Operand::Immediate(bits),
+                    ..
+                } if self.addresses.contains_key(a) => {
+                    if let Some(at) = self.addresses[a].checked_add(bits.cast_signed()) {
+                        grew |= self.addresses.insert(*d, at).is_none();
+                    }
+                }
                 // A product's factors end their trails; what is added to it goes on.
                 Op::Mad {
                     d,

@@ -235,10 +235,17 @@ fn right_answers_with_too_much_work_are_a_finding() {
     assert_eq!(own.ptx().matches(from).count(), 1);
     let toml = include_str!("../../examples/nvcc_attention/attention.toml");
     let wasteful = Kernel::from_parts("wasteful", &own.ptx().replace(from, to), toml).unwrap();
-    let case: Case = "kernel=wasteful seqlen_q=130 seqlen_kv=130 head_dim=64 layout=causal+window(20,-)"
-        .parse()
-        .unwrap();
-    let right = explore(&wasteful, &case, &Backend::default(), &Exploration::default()).unwrap();
+    let case: Case =
+        "kernel=wasteful seqlen_q=130 seqlen_kv=130 head_dim=64 layout=causal+window(20,-)"
+            .parse()
+            .unwrap();
+    let right = explore(
+        &wasteful,
+        &case,
+        &Backend::default(),
+        &Exploration::default(),
+    )
+    .unwrap();
     assert_eq!(right[0].verdict.name(), "agree", "{}", right[0]);
     let found = attended(&wasteful, &case).unwrap().unwrap();
     assert_eq!(found.wrong, None, "the pairs are right");
