@@ -14,6 +14,7 @@ mod inputs;
 mod judge;
 mod kernels;
 mod layout;
+mod manifest;
 mod merge;
 mod mutants;
 mod report;
@@ -31,6 +32,7 @@ pub use inputs::*;
 pub use judge::*;
 pub use kernels::*;
 pub use layout::*;
+pub use manifest::*;
 pub use merge::*;
 pub use mutants::*;
 pub use report::*;
@@ -76,6 +78,9 @@ pub enum Command {
     Mutants(Mutants),
     /// List the kernels and their manifests
     Kernels(Kernels),
+    /// Write a manifest skeleton for a PTX file
+    #[command(disable_help_subcommand = true)]
+    Manifest(Manifest),
     /// Bring data or weights to this machine, each file against its digest
     Fetch(Fetch),
     /// Measure retrieval accuracy against noise in a real encoder, one line an attention arm

@@ -8,7 +8,7 @@ use crate::case::{Case, Contract};
 use crate::diagnostic::{Blame, Code, Diagnostic};
 use crate::kernel::Kernel;
 use crate::outcome::{Outcome, Output};
-use crate::vm::Target;
+use crate::vm::{Approx, AsyncOrder, Target};
 use flashproof_reference::Problem;
 
 /// Where a kernel runs.
@@ -31,6 +31,10 @@ pub struct Settings {
     pub schedule: u64,
     /// Whether products and sums are fused.
     pub contract: Contract,
+    /// When asynchronous copies arrive.
+    pub async_order: AsyncOrder,
+    /// Values of approximate functions.
+    pub approx: Approx,
 }
 
 impl Settings {
@@ -40,6 +44,8 @@ impl Settings {
             target: case.target,
             schedule: case.schedule,
             contract: case.contract,
+            async_order: case.async_order,
+            approx: case.approx,
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use super::layout::{Blocks, LayoutSpec};
 use super::{Case, Contract, Values};
-use crate::vm::Target;
+use crate::vm::{Approx, AsyncOrder, Target};
 use flashproof_reference::{DType, Shape, Window};
 
 /// Longest sequence that bits can ask for: keeps a run in the virtual machine well under a second.
@@ -103,6 +103,8 @@ impl Case {
                 Target::Sm90
             },
             contract: Contract::None,
+            async_order: AsyncOrder::Late,
+            approx: Approx::Nearest,
             shape,
         }
     }

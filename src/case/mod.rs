@@ -16,6 +16,8 @@
 //! | `schedule` | order in which the virtual machine runs its warps | 0 |
 //! | `target` | whose arithmetic the virtual machine has | `sm_80` |
 //! | `contract` | `none`, or `ptxas`: products and sums that the assembler may fuse are fused | `none` |
+//! | `async` | when asynchronous copies arrive: `late` `early` `reordered` | `late` |
+//! | `approx` | values of approximate functions: `nearest` `low` `high` `seeded` | `nearest` |
 //!
 //! Keys may come in any order, each once, one space between; printing uses the order above and omits what equals the
 //! last column. Defaults never change and keys are only appended, so a stored line means the same case for ever.
@@ -33,7 +35,7 @@ pub use layout::{Blocks, LayoutSpec};
 pub use values::Values;
 
 use crate::convert::{f64_to_f32, usize_to_f64};
-use crate::vm::Target;
+use crate::vm::{Approx, AsyncOrder, Target};
 use flashproof_reference::{DType, Problem, Shape};
 
 /// Whether a product and a sum may become one rounding.
@@ -67,6 +69,10 @@ pub struct Case {
     pub target: Target,
     /// Whether products and sums are fused.
     pub contract: Contract,
+    /// When asynchronous copies arrive in the virtual machine.
+    pub async_order: AsyncOrder,
+    /// Which values the virtual machine's approximate functions give.
+    pub approx: Approx,
 }
 
 /// Largest extent a case may name.
@@ -94,6 +100,8 @@ impl Case {
             schedule: 0,
             target: Target::default(),
             contract: Contract::default(),
+            async_order: AsyncOrder::default(),
+            approx: Approx::default(),
         }
     }
 
@@ -181,7 +189,7 @@ mod tests {
     fn a_line_reads_as_it_is_written() {
         let line = "kernel=block_sparse_sm80 dtype=bf16 batch=2 num_q_heads=4 num_kv_heads=2 seqlen_q=17 seqlen_kv=65 \
                     head_dim=64 layout=head_blocks(500,16,32,7)+causal+window(4,-)+sinks(2)+global(0,9) \
-                    values=growing_max seed=9 schedule=3 target=sm_90 contract=ptxas";
+                    values=growing_max seed=9 schedule=3 target=sm_90 contract=ptxas async=reordered approx=low";
         assert_eq!(line.parse::<Case>().unwrap().to_string(), line);
         let loose = "seed=9 kernel=k layout=causal+blocks(1000,16,16,0) seqlen_q=1";
         assert_eq!(

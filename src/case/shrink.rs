@@ -50,6 +50,14 @@ impl Case {
             contract: smallest.contract,
             ..self.clone()
         });
+        cases.push(Self {
+            async_order: smallest.async_order,
+            ..self.clone()
+        });
+        cases.push(Self {
+            approx: smallest.approx,
+            ..self.clone()
+        });
         for seed in [0, self.seed / 2] {
             cases.push(Self {
                 seed,

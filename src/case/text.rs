@@ -2,13 +2,13 @@
 
 use super::error::nearest;
 use super::{Case, CaseError, Contract, LayoutSpec, Values};
-use crate::vm::Target;
+use crate::vm::{Approx, AsyncOrder, Target};
 use flashproof_reference::{DType, Shape};
 use std::fmt;
 use std::str::FromStr;
 
 /// Every key, in the order of printing.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 16] = [
     "kernel",
     "dtype",
     "batch",
@@ -23,6 +23,8 @@ const KEYS: [&str; 14] = [
     "schedule",
     "target",
     "contract",
+    "async",
+    "approx",
 ];
 
 /// Names of number formats.
@@ -85,6 +87,12 @@ impl fmt::Display for Case {
         if self.contract != default.contract {
             write!(f, " contract={}", self.contract)?;
         }
+        if self.async_order != default.async_order {
+            write!(f, " async={}", self.async_order)?;
+        }
+        if self.approx != default.approx {
+            write!(f, " approx={}", self.approx)?;
+        }
         Ok(())
     }
 }
@@ -131,6 +139,8 @@ impl FromStr for Case {
             schedule,
             target,
             contract,
+            async_order,
+            approx,
         ] = values;
         let kernel = kernel.ok_or(CaseError::NoKernel)?;
         if kernel.is_empty()
@@ -160,6 +170,8 @@ impl FromStr for Case {
             schedule: schedule.map_or(Ok(0), |text| number("schedule", text))?,
             target: word("target", target, &TARGETS, default.target)?,
             contract: word("contract", contract, &Contract::ALL, default.contract)?,
+            async_order: word("async", async_order, &AsyncOrder::ALL, default.async_order)?,
+            approx: word("approx", approx, &Approx::ALL, default.approx)?,
             ..default
         };
         case.validate()?;
@@ -227,6 +239,8 @@ macro_rules! named {
 
 named! {
     Contract { "none" => None, "ptxas" => Ptxas }
+    AsyncOrder { "late" => Late, "early" => Early, "reordered" => Reordered }
+    Approx { "nearest" => Nearest, "low" => Low, "high" => High, "seeded" => Seeded }
     Values {
         "gaussian" => Gaussian,
         "peaky" => Peaky,

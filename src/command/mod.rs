@@ -12,6 +12,7 @@ mod judge;
 mod kernels;
 mod layout;
 mod machine;
+mod manifest;
 mod merge;
 mod model;
 mod modules;
@@ -22,8 +23,10 @@ mod report;
 mod resources;
 mod score;
 mod selftest;
+mod sweep_state;
 mod through;
 mod verify;
+mod verify_extras;
 
 use crate::cli::{Cli, Command};
 use std::fs;
@@ -151,6 +154,7 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> Result<Status, Failure> {
         Command::Judge(arguments) => judge::run(arguments, out),
         Command::Mutants(arguments) => mutants::run(arguments, out),
         Command::Kernels(arguments) => kernels::run(arguments, out),
+        Command::Manifest(arguments) => manifest::run(arguments, out),
         Command::Fetch(arguments) => fetch::run(arguments, out),
         Command::Eval(arguments) => eval::run(arguments, out),
         Command::Merge(arguments) => merge::run(arguments, out),

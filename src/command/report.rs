@@ -10,7 +10,7 @@ use crate::case::Case;
 use crate::cli;
 use crate::fetch::{Collection, Environment, Origin, Sources, Tree};
 use crate::kernel::{self, Defect};
-use crate::oracle::{CaseReport, check};
+use crate::oracle::{CaseReport, Exploration, check};
 use crate::report::sweep::Sweep;
 use crate::report::table::Table;
 use crate::study::{Plan, Results, RunOptions};
@@ -61,7 +61,12 @@ fn verification(folder: &Path, out: &mut dyn Write) -> Result<Status, Failure> {
     let mut sweeps = Vec::new();
     for kernel in kernel::all() {
         for backend in [Backend::default(), Backend::Native] {
-            sweeps.push(sweep(&Subject::random(kernel, CASES, 0), None, &backend)?);
+            sweeps.push(sweep(
+                &Subject::random(kernel, CASES, 0),
+                None,
+                &backend,
+                &Exploration::default(),
+            )?);
         }
     }
     let mut cases = Table::new(["backend", "case", "verdict", "detail"]);
@@ -313,6 +318,7 @@ fn many_cases(out: &mut dyn Write) -> Result<Status, Failure> {
             &Subject::random(kernel, CASES_FULL, 1),
             None,
             &Backend::default(),
+            &Exploration::default(),
         )?;
         out.write_all(sweep.text().as_bytes())?;
         worst = worst.max(status(&sweep));

@@ -1,17 +1,18 @@
 //! `flashproof verify`: kernels on random cases, every output element judged.
 
 use super::modules::{is_file, kernels, read_text};
-use super::{Failure, Status, progress};
+use super::verify_extras::Extras;
+use super::{Failure, Status, progress, sweep_state};
 use crate::backend::Backend;
-use crate::case::Case;
-use crate::cli::{self, Format, Machine, Runner};
+use crate::case::{Case, Contract};
+use crate::cli::{self, Approximation, Arrival, Format, Fusing, Machine, Runner};
 use crate::kernel::{self, Kernel};
-use crate::oracle::{self, CaseReport, CheckError, check_kernel, minimise};
+use crate::oracle::{self, CaseReport, CheckError, Exploration, check_kernel, explore, minimise};
 use crate::ptx;
 use crate::report::diagnostic;
 use crate::report::sweep::{Sweep, floor};
 use crate::verdict::Verdict;
-use crate::vm::Target;
+use crate::vm::{Approx, AsyncOrder, Target};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -22,36 +23,79 @@ const MINIMISE_BUDGET: usize = 60;
 
 pub(super) fn run(arguments: &cli::Verify, out: &mut dyn Write) -> Result<Status, Failure> {
     let backend = backend(arguments.backend);
+    if arguments.full {
+        return sweep_state::run(arguments, &exploration(arguments), &backend, out);
+    }
     let subjects = match subjects(arguments, out)? {
         Ok(subjects) => subjects,
         Err(status) => return Ok(status),
     };
     let mut sweeps = Vec::new();
+    let exploration = exploration(arguments);
     for subject in &subjects {
-        sweeps.push(sweep(subject, arguments.target, &backend)?);
+        sweeps.push(sweep(subject, arguments.target, &backend, &exploration)?);
+    }
+    let mut extras = Vec::new();
+    for (subject, sweep) in subjects.iter().zip(&sweeps) {
+        extras.push(Extras::of(subject, sweep, arguments)?);
     }
     match arguments.format {
         Format::Text => {
-            for sweep in &sweeps {
+            for (sweep, extras) in sweeps.iter().zip(&extras) {
                 out.write_all(sweep.text().as_bytes())?;
+                extras.write(out)?;
             }
         }
         Format::Json => {
-            let documents: Vec<Value> = sweeps.iter().map(Sweep::json).collect();
+            let document = |(sweep, extras): (&Sweep, &Extras)| {
+                let mut document = sweep.json();
+                extras.add_to(&mut document);
+                document
+            };
+            let documents: Vec<Value> = sweeps.iter().zip(&extras).map(document).collect();
             writeln!(out, "{:#}", json!({ "sweeps": documents }))?;
         }
     }
     Ok(sweeps
         .iter()
         .map(status)
+        .chain(extras.iter().map(Extras::status))
         .max()
         .unwrap_or(Status::Unsupported))
 }
 
+/// The ways of running a case that the flags ask for.
+fn exploration(arguments: &cli::Verify) -> Exploration {
+    Exploration {
+        schedules: arguments.schedules.unwrap_or(1),
+        async_orders: match arguments.arrival {
+            None => Vec::new(),
+            Some(Arrival::Late) => vec![AsyncOrder::Late],
+            Some(Arrival::Early) => vec![AsyncOrder::Early],
+            Some(Arrival::Reordered) => vec![AsyncOrder::Reordered],
+            Some(Arrival::All) => AsyncOrder::ALL.map(|(_, order)| order).to_vec(),
+        },
+        contracts: match arguments.contract {
+            None => Vec::new(),
+            Some(Fusing::None) => vec![Contract::None],
+            Some(Fusing::Ptxas) => vec![Contract::Ptxas],
+            Some(Fusing::Both) => vec![Contract::None, Contract::Ptxas],
+        },
+        approx: match arguments.approx {
+            None => Vec::new(),
+            Some(Approximation::Nearest) => vec![Approx::Nearest],
+            Some(Approximation::Low) => vec![Approx::Low],
+            Some(Approximation::High) => vec![Approx::High],
+            Some(Approximation::Seeded) => vec![Approx::Seeded],
+            Some(Approximation::All) => Approx::ALL.map(|(_, approx)| approx).to_vec(),
+        },
+    }
+}
+
 /// A kernel and the cases it is tried on.
 pub(super) struct Subject {
-    kernel: Kernel,
-    cases: Vec<Case>,
+    pub(super) kernel: Kernel,
+    pub(super) cases: Vec<Case>,
     seed: Option<u64>,
     /// File and manifest as arguments, where the kernel is the user's.
     arguments: String,
@@ -112,7 +156,7 @@ fn subjects(
         }
         (Some(file), None) => Err(Failure::Input(format!(
             "{file} needs a manifest that says how to launch it; give one with `--manifest FILE.toml` \
-             (cuda/kernels/block_sparse_sm80.toml is an example)"
+             (`flashproof manifest init {file}` writes a skeleton)"
         ))),
         (None, Some(manifest)) => Err(Failure::Input(format!(
             "manifest {} is of no PTX file; name the file too",
@@ -153,24 +197,36 @@ fn user_subject(
     out: &mut dyn Write,
 ) -> Result<Result<Vec<Subject>, Status>, Failure> {
     let text = read_text(Path::new(file))?;
-    if let Err(error) = ptx::parse(file, &text) {
-        out.write_all(diagnostic::text(&error.diagnostic(), None).as_bytes())?;
-        return Ok(Err(if error.is_unsupported() {
-            Status::Unsupported
-        } else {
-            Status::BadInput
-        }));
-    }
+    let module = match ptx::parse(file, &text) {
+        Ok(module) => module,
+        Err(error) => {
+            out.write_all(diagnostic::text(&error.diagnostic(), None).as_bytes())?;
+            return Ok(Err(if error.is_unsupported() {
+                Status::Unsupported
+            } else {
+                Status::BadInput
+            }));
+        }
+    };
     let name = Path::new(file)
         .file_stem()
         .unwrap_or_default()
         .to_string_lossy();
-    // The name stands in lines of text where spaces separate.
+    // The name stands in lines of text where spaces separate and names are words.
     let name: String = name
         .chars()
-        .map(|c| if c.is_whitespace() { '_' } else { c })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '.' {
+                c
+            } else {
+                '_'
+            }
+        })
         .collect();
     let kernel = Kernel::from_parts(&name, &text, &read_text(manifest)?)
+        .map_err(|error| Failure::Input(format!("{}: {error}", manifest.display())))?;
+    kernel
+        .check_params(&module)
         .map_err(|error| Failure::Input(format!("{}: {error}", manifest.display())))?;
     let given = format!(" {file} --manifest {}", manifest.display());
     let subject = match case {
@@ -197,6 +253,7 @@ pub(super) fn sweep(
     subject: &Subject,
     machine: Option<Machine>,
     backend: &Backend,
+    exploration: &Exploration,
 ) -> Result<Sweep, Failure> {
     let kernel = &subject.kernel;
     let mut cases = subject.cases.clone();
@@ -217,17 +274,17 @@ pub(super) fn sweep(
         kernel.name(),
     );
     let one = |case: &Case| {
-        let report = check_kernel(kernel, case, backend);
+        let reports = explore(kernel, case, backend, exploration);
         bar.inc(1);
-        report
+        reports
     };
-    let reports: Result<Vec<CaseReport>, CheckError> = match backend {
+    let reports: Result<Vec<Vec<CaseReport>>, CheckError> = match backend {
         // One device runs one kernel at a time.
         Backend::Device => cases.iter().map(one).collect(),
         Backend::Vm(_) | Backend::Native => cases.par_iter().map(one).collect(),
     };
     bar.finish_and_clear();
-    let reports = reports.map_err(Failure::input)?;
+    let reports = reports.map_err(Failure::input)?.concat();
     let mut arguments = subject.arguments.clone();
     if backend.name() != "vm" {
         arguments += &format!(" --backend {}", backend.name());

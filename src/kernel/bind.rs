@@ -66,7 +66,7 @@ pub(super) fn bind(manifest: &Manifest, problem: &Problem) -> Result<Binding, Bi
                 let bytes = evaluate(&key, bytes, &extents, 0, SCRATCH_BYTES_MAX)?;
                 let bytes = usize::try_from(bytes).expect("checked against the limit");
                 buffers.push(Buffer {
-                    name: param.name.clone().unwrap_or_else(|| "scratch".to_owned()),
+                    name: format!("scratch of {}", param.name.as_ref().unwrap_or(&param.key)),
                     content: if *zeroed {
                         Content::Bytes(vec![0; bytes])
                     } else {

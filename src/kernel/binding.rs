@@ -109,6 +109,19 @@ impl Binding {
             .find(|(_, buffer)| buffer.name == name)
     }
 
+    /// The buffers that hold results, with their indices: what the kernel may write, scratch aside.
+    pub fn outputs(&self) -> impl Iterator<Item = (usize, &Buffer)> {
+        let is_output = |buffer: &Buffer| {
+            [BufferName::O, BufferName::Lse]
+                .iter()
+                .any(|name| name.text() == buffer.name)
+        };
+        self.buffers
+            .iter()
+            .enumerate()
+            .filter(move |(_, buffer)| buffer.writable && is_output(buffer))
+    }
+
     /// What this launch promises its kernel.
     pub fn contract(&self) -> Contract {
         let params = self.args.iter().map(|(offset, arg)| Promise {

@@ -87,6 +87,13 @@ pub struct Requires {
     /// `num_q_heads` and `num_kv_heads` are one number.
     #[serde(default)]
     pub heads_equal: bool,
+    /// A window may hide keys after the diagonal; true if not given.
+    #[serde(default = "yes")]
+    pub window_right: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn granule() -> u32 {

@@ -229,6 +229,10 @@ fn check_rules(manifest: &Manifest, layout: &Layout) -> Result<(), Unsupported> 
             format!("{} global tokens", layout.global().len()),
         ),
     ];
+    if let (Some(right), false) = (window.right, manifest.requires.window_right) {
+        let rule = format!("window of {right} right");
+        return Err(Unsupported::Rule { rule });
+    }
     for (rule, used, text) in rules {
         if used && !manifest.supports(rule) {
             return Err(Unsupported::Rule { rule: text });

@@ -134,18 +134,38 @@ static KERNELS: LazyLock<Vec<Kernel>> = LazyLock::new(|| {
     .collect()
 });
 
+static EXAMPLES: LazyLock<Vec<Kernel>> = LazyLock::new(|| {
+    vec![
+        Kernel::embedded(
+            "triton_attention".to_owned(),
+            include_str!("../../examples/triton_attention/attention.ptx"),
+            include_str!("../../examples/triton_attention/attention.toml"),
+        ),
+        Kernel::embedded(
+            "nvcc_attention".to_owned(),
+            include_str!("../../examples/nvcc_attention/attention.ptx"),
+            include_str!("../../examples/nvcc_attention/attention.toml"),
+        ),
+    ]
+});
+
+/// Kernels made by others' compilers from plain sources, as a stranger would bring them: `examples/`.
+pub fn examples() -> &'static [Kernel] {
+    &EXAMPLES
+}
+
 /// The right kernels.
 pub fn all() -> &'static [Kernel] {
     &KERNELS
 }
 
-/// The kernel, defect or repaired twin of that name.
+/// The kernel, defect, repaired twin or example of that name.
 pub fn by_name(name: &str) -> Result<&'static Kernel, UnknownKernel> {
     let everything = || {
         let twins = defects()
             .iter()
             .flat_map(|defect| [&defect.kernel, &defect.repaired]);
-        all().iter().chain(twins)
+        all().iter().chain(twins).chain(examples())
     };
     everything()
         .find(|kernel| kernel.name == name)

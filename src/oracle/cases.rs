@@ -61,6 +61,9 @@ fn suit(kernel: &Kernel, mut case: Case) -> Case {
     if !manifest.supports(MaskRule::Window) {
         layout.window = flashproof_reference::Window::default();
     }
+    if !requires.window_right {
+        layout.window.right = None;
+    }
     if !manifest.supports(MaskRule::Sinks) {
         layout.sinks = 0;
     }

@@ -1,13 +1,19 @@
 //! Case to verdict: the one door for tests, fuzzing, benches and the command line.
 
+mod attended;
 mod cases;
+mod explore;
 mod fuzz;
+mod fuzz_manifest;
 mod fuzz_ptx;
 mod selection;
 mod tally;
 
+pub use attended::{Attended, Pair, Work, attended};
 pub use cases::cases;
+pub use explore::{Exploration, explore};
 pub use fuzz::{Reached, fuzz_layout};
+pub use fuzz_manifest::fuzz_manifest;
 pub use fuzz_ptx::fuzz_ptx;
 pub use tally::{Tally, TooFew};
 

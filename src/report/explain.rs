@@ -80,6 +80,12 @@ pub const ALL: &[Explanation] = &[
         misses: "copies still in flight at the end of the kernel that nobody reads; order between threads is racecheck's question",
     },
     Explanation {
+        code: "attended-set", checker: "attended set, coded runs in the virtual machine",
+        meaning: "a (query, key) pair that the layout does not have influences the output, or one that it has does not, or with another key's weight",
+        cause: "a window or diagonal one key off, a tile list of another head, a wrong key head, a tail that is not masked",
+        misses: "influence of hidden scores on queries other than the few whose hidden keys are poisoned; a weight made by another key's score whose code is the same",
+    },
+    Explanation {
         code: "bad-allow", checker: "this tool",
         meaning: "a `flashproof: allow` comment has no reason, names no known code, or allows nothing: the finding is gone",
         cause: "a finding was mended, or a comment moved away from its line; take the comment out",
@@ -90,6 +96,12 @@ pub const ALL: &[Explanation] = &[
         meaning: "lanes of a warp want different words of one bank of shared memory, so the access is repeated; slow, not wrong",
         cause: "rows whose stride is a multiple of 128 bytes, read by column",
         misses: "whether the access is executed often enough to matter",
+    },
+    Explanation {
+        code: "bank-conflict-counted", checker: "performance notes, in the virtual machine",
+        meaning: "lanes of one phase used different words of the same bank of shared memory, so the access took several passes; nothing is wrong",
+        cause: "rows whose stride is a multiple of 128 bytes; pad them by 16 bytes or swizzle their chunks",
+        misses: "conflicts between warps, and bulk copies",
     },
     Explanation {
         code: "bank-conflict-undecided", checker: WALK,
@@ -188,6 +200,12 @@ pub const ALL: &[Explanation] = &[
         misses: BARRIERS_MISSES,
     },
     Explanation {
+        code: "extra-work", checker: "attended set, coded runs in the virtual machine",
+        meaning: "a CTA reads rows of k that lie a tile or more from every key its queries see: the answer may be right, the sparsity is wasted",
+        cause: "a loop over tiles that starts or ends by the index of the CTA instead of the query's tile, or that ignores the window or the list",
+        misses: "work of CTAs that write no output, and tiles read once but computed with twice",
+    },
+    Explanation {
         code: "finite-sentinel", checker: "pass softmax, over the text",
         meaning: "a large finite number stands in for -inf in a softmax",
         cause: "`row_max = -1e30f` instead of `-INFINITY`: a real score may lie below it, and a row that sees no key gets the mean of V",
@@ -198,6 +216,12 @@ pub const ALL: &[Explanation] = &[
         meaning: "an access to memory that had been freed",
         cause: "a pointer kept beyond the life of its buffer",
         misses: MEMCHECK_MISSES,
+    },
+    Explanation {
+        code: "global-race", checker: "racecheck, in the virtual machine",
+        meaning: "two threads of a CTA touched the same byte of global memory, at least one writing, with no order between",
+        cause: "scratch in global memory used like shared memory, without `__syncthreads()` between its writer and its reader",
+        misses: "races that only another schedule reaches; fences and atomics order nothing here, so a hand-made flag protocol is reported",
     },
     Explanation {
         code: "grid-overlap", checker: "overlap check, in the virtual machine",
@@ -290,6 +314,12 @@ pub const ALL: &[Explanation] = &[
         misses: MEMCHECK_MISSES,
     },
     Explanation {
+        code: "nondeterministic-result", checker: "exploration, `verify --schedules N --async all`",
+        meaning: "another schedule, or another arrival of asynchronous copies, gives other bits",
+        cause: "a race, or sums made by atomics, whose order is nobody's",
+        misses: "schedules that were not tried",
+    },
+    Explanation {
         code: "out-of-bounds", checker: MEMCHECK,
         meaning: "an access outside every allocation, or across the end of one",
         cause: "a ragged last tile that is read without a test against the length",
@@ -378,6 +408,12 @@ pub const ALL: &[Explanation] = &[
         meaning: "the kernel executed `trap`",
         cause: "a failed assertion in device code",
         misses: MEMCHECK_MISSES,
+    },
+    Explanation {
+        code: "uncoalesced-access-counted", checker: "performance notes, in the virtual machine",
+        meaning: "the lanes of a warp touched more 32-byte sectors of global memory than their bytes need; nothing is wrong",
+        cause: "neighbouring lanes that read different rows; let them read along a row",
+        misses: "what caches make good again",
     },
     Explanation {
         code: "unguarded-division", checker: "pass softmax, over the text",

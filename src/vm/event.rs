@@ -40,6 +40,8 @@ pub(crate) struct Access<'a> {
     pub(crate) addresses: &'a Lanes<u64>,
     /// At most 16.
     pub(crate) bytes: u32,
+    /// Of a write: lanes that store what is there already, or what an earlier lane of it stores there.
+    pub(crate) unchanged: u32,
 }
 
 /// A `cp.async` at its issue: it reads global memory now and writes shared memory later.
@@ -111,6 +113,28 @@ pub(crate) struct Touch {
     pub(crate) thread: u32,
 }
 
+/// A run of global bytes that a CTA read or wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Traffic {
+    /// Written (or updated), not only read.
+    pub write: bool,
+    /// First byte.
+    pub address: u64,
+    /// How many.
+    pub bytes: u64,
+}
+
+/// How often an instruction was worse than it could be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// Executions by a warp.
+    pub(crate) accesses: u64,
+    /// Passes over shared memory, or sectors of global memory.
+    pub(crate) took: u64,
+    /// The least that these bytes can take.
+    pub(crate) least: u64,
+}
+
 /// What an observer has to say when its CTA is done.
 #[derive(Debug, Default)]
 pub(crate) struct Harvest {
@@ -119,6 +143,10 @@ pub(crate) struct Harvest {
     pub(crate) touches: Vec<Touch>,
     /// Global bytes that hold undefined bits.
     pub(crate) undefined: Vec<u64>,
+    /// By kind of memory and instruction.
+    pub(crate) notes: std::collections::BTreeMap<(Space, usize), Tally>,
+    /// Global bytes read and written, ascending.
+    pub(crate) traffic: Vec<Traffic>,
 }
 
 /// Watches one CTA.

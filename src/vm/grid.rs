@@ -5,7 +5,7 @@
 //! one after another, each seeing what the ones before it wrote.
 
 use super::detect::{self, Finding};
-use super::event::Touch;
+use super::event::{Tally, Touch};
 use super::exec::{Class, CtaResult, Halt, Program, run_cta};
 use super::launch::{self, Launch, Options};
 use super::memory::{Memory, View};
@@ -14,6 +14,7 @@ use crate::convert::index;
 use crate::diagnostic::{Blame, Code, Diagnostic};
 use crate::ptx::{Function, InlineError, InstructionId, Module, Op, Space, inline};
 use rayon::prelude::*;
+use std::collections::BTreeMap;
 
 /// CTAs that run between two commits: bounds what their writes and findings take.
 const BATCH: usize = 256;
@@ -30,8 +31,7 @@ pub(crate) fn run(
         &*inline(module, function).map_err(|error| unsupported(module, function, error))?;
     let layout = launch::lay_out(module, function, launch, memory)?;
     let allocated = layout.allocated.clone();
-    let mut program = Program::new(module, function, launch, layout, options.target);
-    program.seed = options.seed;
+    let program = Program::new(module, function, launch, layout, options);
     let result = run_program(&program, memory, options);
     for address in allocated {
         memory.free(address);
@@ -71,10 +71,12 @@ fn run_program(
     let mut findings: Vec<Finding> = Vec::new();
     let mut touches: Vec<(String, Vec<Touch>)> = Vec::new();
     let mut stats = Stats::default();
+    let mut notes = BTreeMap::new();
+    let mut traffic = Vec::new();
     let batch = if talks { 1 } else { BATCH };
     for ctas in order.chunks(batch) {
         let one = |cta: &[u32; 3]| {
-            let observers = detect::observers(program, *cta, options.detectors);
+            let observers = detect::observers(program, *cta, options);
             let turns = warp_order(warps, options.seed, *cta);
             run_cta(
                 program,
@@ -97,6 +99,15 @@ fn run_program(
                 detect::Names::new(program, *cta).cta(),
                 result.harvest.touches,
             ));
+            for (place, tally) in result.harvest.notes {
+                let sum: &mut Tally = notes.entry(place).or_default();
+                sum.accesses += tally.accesses;
+                sum.took += tally.took;
+                sum.least += tally.least;
+            }
+            if options.traffic {
+                traffic.push((*cta, result.harvest.traffic));
+            }
             memory.commit(result.writes);
             for address in result.harvest.undefined {
                 memory.forget(address);
@@ -122,6 +133,8 @@ fn run_program(
     findings.extend(detect::overlaps(&touches));
     Ok(Report {
         findings: to_diagnostics(program, findings),
+        notes: detect::performance_notes(program, &notes),
+        traffic,
         stats,
     })
 }

@@ -59,6 +59,32 @@ impl Detectors {
     };
 }
 
+/// When the data of a `cp.async` arrives, between its issue and the wait that covers it. PTX allows any moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum AsyncOrder {
+    /// At the wait.
+    #[default]
+    Late,
+    /// At the issue.
+    Early,
+    /// Some at the issue, the others at the wait, those of a group in another order: chosen by the seed.
+    Reordered,
+}
+
+/// Which value an `.approx` function of f32 gives, within the error that the PTX ISA allows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Approx {
+    /// The exact value, rounded to nearest.
+    #[default]
+    Nearest,
+    /// The least that is allowed.
+    Low,
+    /// The greatest that is allowed.
+    High,
+    /// One of those that are allowed, chosen by argument and seed.
+    Seeded,
+}
+
 /// How to run a launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -68,8 +94,16 @@ pub struct Options {
     pub seed: u64,
     /// Most warp instructions of one CTA; a run that needs more is stopped.
     pub instruction_budget: u64,
+    /// When asynchronous copies arrive.
+    pub async_order: AsyncOrder,
+    /// Values of approximate functions.
+    pub approx: Approx,
     /// Checks.
     pub detectors: Detectors,
+    /// Count bank conflicts and uncoalesced accesses.
+    pub notes: bool,
+    /// Report which global bytes each CTA read and wrote.
+    pub traffic: bool,
 }
 
 impl Default for Options {
@@ -78,7 +112,11 @@ impl Default for Options {
             target: Target::default(),
             seed: 0,
             instruction_budget: 50_000_000,
+            async_order: AsyncOrder::default(),
+            approx: Approx::default(),
             detectors: Detectors::ALL,
+            notes: false,
+            traffic: false,
         }
     }
 }

@@ -7,13 +7,15 @@
 //! ```
 //!
 //! A run is a function of its arguments: no clock, no environment, the same bits and findings for any number of threads.
-//! The machine knows nothing of attention, and no detector: those observe its events (`detect/`).
+//! The machine knows nothing of attention, and no detector: those observe its events (`detect/`). What PTX leaves open can
+//! be explored: the order of CTAs and warps, when asynchronous copies arrive, the values of approximate functions
+//! ([`Options`]), and which products the assembler fuses into sums ([`fused`]).
 //!
 //! A kernel for Hopper takes its tensor maps as 128 bytes made by [`TensorMap::encode`], put into the parameters or into
 //! memory where the kernel expects a `CUtensorMap`. Clusters have one CTA.
 //!
 //! What it does not model: time, caches, occupancy, weak memory order, more than one grid at a time. `.approx` functions
-//! are rounded to nearest, which PTX allows and no GPU does (`arithmetic/function.rs`). PTX is executed as written:
+//! are rounded to nearest unless asked otherwise, which PTX allows and no GPU does (`arithmetic/function.rs`). PTX is executed as written:
 //! `ptxas` may fuse un-rounded `mul` and `add`, and then a GPU's bits differ.
 
 mod arithmetic;
@@ -21,6 +23,7 @@ mod async_event;
 mod detect;
 mod event;
 mod exec;
+mod fusion;
 mod grid;
 mod launch;
 mod memory;
@@ -28,7 +31,11 @@ pub mod target;
 pub mod tensor_core;
 mod tensor_map;
 
-pub use launch::{Detectors, InvalidLaunch, Launch, MAX_SHARED_BYTES, MAX_THREADS, Options};
+pub use event::Traffic;
+pub use fusion::fused;
+pub use launch::{
+    Approx, AsyncOrder, Detectors, InvalidLaunch, Launch, MAX_SHARED_BYTES, MAX_THREADS, Options,
+};
 pub use memory::{Initial, Memory};
 pub use target::{Target, UnknownTarget};
 pub use tensor_map::{Element, Swizzle, TensorMap, TensorMapError};
@@ -42,6 +49,10 @@ use std::collections::BTreeMap;
 pub struct Report {
     /// What the detectors saw, by CTA, each pair of instructions once with its count.
     pub findings: Vec<Diagnostic>,
+    /// Where shared memory conflicts and global accesses are scattered, worst first; empty unless asked for.
+    pub notes: Vec<Diagnostic>,
+    /// Global bytes that each CTA touched; empty unless asked for.
+    pub traffic: Vec<([u32; 3], Vec<Traffic>)>,
     /// Counts.
     pub stats: Stats,
 }

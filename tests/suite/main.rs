@@ -16,6 +16,7 @@ mod isa;
 mod judge;
 mod laws;
 mod layout;
+mod manifest;
 mod mutants;
 mod properties;
 mod ptx;

@@ -9,15 +9,18 @@ mod grid_overlap;
 mod initcheck;
 mod mbarrier;
 mod memcheck;
+mod performance;
 mod racecheck;
+mod traffic;
 mod wgmma;
 
 pub(crate) use grid_overlap::overlaps;
 pub(crate) use memcheck::diagnose;
+pub(crate) use performance::performance_notes;
 
 use super::event::{Observer, Observers};
 use super::exec::Program;
-use super::launch::Detectors;
+use super::launch::Options;
 use crate::diagnostic::{Blame, Code, Diagnostic};
 use crate::ptx::InstructionId;
 use std::collections::BTreeMap;
@@ -124,7 +127,8 @@ fn site(program: &Program<'_>, at: usize, label: &str) -> crate::diagnostic::Sit
 }
 
 /// The observers that the options ask for.
-pub(crate) fn observers(program: &Program<'_>, cta: [u32; 3], wanted: Detectors) -> Observers {
+pub(crate) fn observers(program: &Program<'_>, cta: [u32; 3], options: &Options) -> Observers {
+    let wanted = options.detectors;
     let mut all: Vec<Box<dyn Observer>> = Vec::new();
     let names = Names::new(program, cta);
     if wanted.races {
@@ -144,6 +148,12 @@ pub(crate) fn observers(program: &Program<'_>, cta: [u32; 3], wanted: Detectors)
     }
     if wanted.grid_overlap {
         all.push(Box::new(grid_overlap::GridOverlap::default()));
+    }
+    if options.notes {
+        all.push(Box::new(performance::Performance::default()));
+    }
+    if options.traffic {
+        all.push(Box::new(traffic::TrafficLog::default()));
     }
     Observers::new(all)
 }

@@ -1,4 +1,4 @@
-//! `cp.async`: copies that land when their thread waits for them, and no sooner.
+//! `cp.async`: copies that land when their thread waits for them, and no sooner, unless asked otherwise.
 //!
 //! The source is read at issue; the destination keeps its old bytes until a `wait_group` or `wait_all` of the same
 //! thread covers the copy. PTX allows any moment in between: a kernel that is right for the latest is not thereby right
@@ -10,6 +10,8 @@
 )]
 
 use super::super::event::{AccessKind, AsyncCopy, Landing};
+use super::super::grid::mix;
+use super::super::launch::AsyncOrder;
 use super::cta::Machine;
 use super::dispatch::Site;
 use super::memory::{Bytes, Place};
@@ -30,6 +32,8 @@ struct Copy {
     data: Bytes,
     /// Index of the group it belongs to, by lane.
     group: Lanes<u32>,
+    /// Its bytes are there already; only those who watch learn when it was waited for.
+    early: bool,
 }
 
 /// Copies in flight of a warp, in the order of their issue.
@@ -139,7 +143,16 @@ impl Machine<'_> {
         self.observers
             .each(|observer| observer.issue(&step, &copy, view));
         let group = warp.copies.committed;
+        let early = match self.program.options.async_order {
+            AsyncOrder::Late => false,
+            AsyncOrder::Early => true,
+            AsyncOrder::Reordered => self.draw(self.executed) % 3 == 0,
+        };
+        if early {
+            self.put(warp, &destination, index(bytes), &data);
+        }
         warp.copies.copies.push(Copy {
+            early,
             at: site.at,
             mask: site.mask,
             destination: to,
@@ -150,9 +163,24 @@ impl Machine<'_> {
         Ok(())
     }
 
+    /// A number of the run's seed.
+    fn draw(&self, of: u64) -> u64 {
+        mix(mix(self.program.options.seed ^ of) ^ u64::from(self.cta[0]))
+    }
+
     /// Lands every copy whose group is below the lane's limit, in the order of issue.
     pub(super) fn land(&mut self, warp: &mut Warp, site: &Site<'_>, limit: &Lanes<u32>) {
         let mut copies = std::mem::take(&mut warp.copies.copies);
+        if self.program.options.async_order == AsyncOrder::Reordered {
+            // Groups complete in the order of their commits, the copies of one in any order.
+            copies.sort_by_cached_key(|copy| {
+                let lane = index(copy.mask.trailing_zeros()).min(31);
+                (
+                    copy.group[lane],
+                    self.draw(copy.destination[lane] ^ self.executed),
+                )
+            });
+        }
         for copy in &mut copies {
             let due = lanes(|lane| copy.group[lane] < limit[lane]);
             let mut mask = 0;
@@ -167,7 +195,9 @@ impl Machine<'_> {
                 mask,
                 addresses: copy.destination,
             };
-            self.put(warp, &place, index(copy.bytes), &copy.data);
+            if !copy.early {
+                self.put(warp, &place, index(copy.bytes), &copy.data);
+            }
             copy.mask &= !mask;
             let landing = Landing {
                 warp: warp.index,

@@ -247,6 +247,7 @@ impl Machine<'_> {
                 let mut addresses = [0; 32];
                 addresses[lane] = address;
                 let access = Access {
+                    unchanged: 0,
                     space: Space::Global,
                     kind,
                     mask: 1 << lane,

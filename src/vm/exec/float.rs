@@ -8,7 +8,8 @@
 use super::super::arithmetic::float::{
     self, Format, NAN_F32, NAN_HALF, canonical_f32, extremum, flush_f32, fma_f32, saturate_f32,
 };
-use super::super::arithmetic::{double, function};
+use super::super::arithmetic::{approximate, double, function};
+use super::super::launch::Approx;
 use super::cta::Machine;
 use super::dispatch::Site;
 use super::registers::mask_of;
@@ -293,6 +294,18 @@ impl Machine<'_> {
                             let x = f64::from(f32::from_bits(a[lane]));
                             finish_f32(evaluate(*function, Format::F32, rounding, x), finish)
                         });
+                        let options = &self.program.options;
+                        let value = if *accuracy == Accuracy::Approx
+                            && options.approx != Approx::Nearest
+                        {
+                            lanes(|lane| {
+                                let bits =
+                                    approximate::within(*function, a[lane], value[lane], options);
+                                finish_f32(bits, finish)
+                            })
+                        } else {
+                            value
+                        };
                         self.write(warp, *d, site.mask, &value);
                     }
                     ScalarType::F64 => {

@@ -105,9 +105,24 @@ impl Machine<'_> {
         bytes: u32,
         kind: AccessKind,
     ) -> Result<(), Halt> {
+        self.check_data(warp, site, place, bytes, kind, None)
+    }
+
+    /// As [`check`](Self::check), with what a store is about to write.
+    fn check_data(
+        &mut self,
+        warp: &Warp,
+        site: &Site<'_>,
+        place: &Place,
+        bytes: u32,
+        kind: AccessKind,
+        data: Option<&Bytes>,
+    ) -> Result<(), Halt> {
         self.check_quietly(warp, site, place, (bytes, bytes), kind)?;
         if !self.observers.is_empty() {
+            let unchanged = data.map_or(0, |data| self.unchanged(warp, place, index(bytes), data));
             let access = Access {
+                unchanged,
                 space: place.space,
                 kind,
                 mask: place.mask,
@@ -275,10 +290,31 @@ impl Machine<'_> {
             }
         }
         for place in self.places(warp, site, *space, &addresses, count, true)? {
-            self.check(warp, site, &place, count, AccessKind::Write)?;
+            self.check_data(warp, site, &place, count, AccessKind::Write, Some(&raw))?;
             self.put(warp, &place, bytes, &raw);
         }
         Ok(())
+    }
+
+    /// Lanes that would write what is there already, or what an earlier lane writes to the same address.
+    fn unchanged(&mut self, warp: &Warp, place: &Place, bytes: usize, data: &Bytes) -> u32 {
+        let mut there: Bytes = [[0; 16]; 32];
+        self.fetch(warp, place, bytes, &mut there);
+        let mut unchanged = 0;
+        let mut earlier = 0_u32;
+        let mut highest = None;
+        for lane in lanes_of(place.mask) {
+            let (address, own) = (place.addresses[lane], &data[lane][..bytes]);
+            let same =
+                |other: usize| place.addresses[other] == address && data[other][..bytes] == *own;
+            // Addresses mostly ascend: then no earlier lane has this one.
+            let again =
+                highest.is_some_and(|highest| address <= highest) && lanes_of(earlier).any(same);
+            unchanged |= u32::from(again || there[lane][..bytes] == *own) << lane;
+            earlier |= 1 << lane;
+            highest = highest.max(Some(address));
+        }
+        unchanged
     }
 
     /// `atom` and `red`: lane by lane, lowest first.

@@ -1,6 +1,6 @@
 //! A function made ready to run: slots of registers, addresses of symbols, class of each instruction.
 
-use super::super::launch::{Launch, Layout};
+use super::super::launch::{Launch, Layout, Options};
 use super::super::target::Target;
 use super::{Lanes, Slots, lanes};
 use crate::convert::index;
@@ -129,6 +129,7 @@ pub(crate) struct Program<'a> {
     pub(crate) target: Target,
     /// Order in which asynchronous work is done; 0 is as late as can be, oldest first.
     pub(crate) seed: u64,
+    pub(crate) options: Options,
     pub(crate) slots: Slots,
     /// Position of each instruction's class in [`Class::ALL`].
     pub(crate) classes: Vec<usize>,
@@ -140,15 +141,16 @@ impl<'a> Program<'a> {
         function: &'a Function,
         launch: &'a Launch,
         layout: Layout,
-        target: Target,
+        options: &Options,
     ) -> Self {
         Self {
             module,
             function,
             launch,
             layout,
-            target,
-            seed: 0,
+            target: options.target,
+            options: *options,
+            seed: options.seed,
             slots: Slots::new(function),
             classes: function
                 .instructions
