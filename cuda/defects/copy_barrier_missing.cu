@@ -4,7 +4,7 @@
 ///            the rows that other warps copy; without the barrier nothing orders these, nor the
 ///            copies into the other buffer after its last reads.
 /// Ancestor   https://github.com/ashalliants/ninfer-3090/pull/49
-/// Finding    shared-race; statically copy-wait-barrier
+/// Finding    shared-race; statically copy-wait-barrier, interval-race
 /// Case       seqlen_q=64 seqlen_kv=256
 /// Launch     as kernels/block_sparse_sm80.toml says, head_dim 32 only
 /// Repaired   -DREPAIRED: the step as common/steps.cuh has it

@@ -7,7 +7,8 @@
 ///            head_dim 32 and wrong for 64. Dense causal runs never show it.
 /// Ancestor   https://github.com/flashinfer-ai/flashinfer/issues/4267 (finite sentinel),
 ///            https://github.com/ikawrakow/ik_llama.cpp/issues/2344 (hidden leading rows)
-/// Finding    verdict disagree: NaN, or a row that sees no key with a finite lse
+/// Finding    verdict disagree: NaN, or a row that sees no key with a finite lse; statically
+///            finite-sentinel
 /// Case       seqlen_q=128 seqlen_kv=128 layout=causal+window(20,-)
 /// Launch     as kernels/block_sparse_sm80.toml says, head_dim 32 only
 /// Repaired   -DREPAIRED: the step as common/steps.cuh has it

@@ -5,7 +5,7 @@
 ///            reads it. The numbers stay right on a schedule that is kind.
 /// Ancestor   https://github.com/Dao-AILab/flash-attention commit 1c41d2b0;
 ///            https://github.com/ggml-org/llama.cpp/pull/13438
-/// Finding    shared-race
+/// Finding    shared-race; statically interval-race
 /// Case       seqlen_q=64 seqlen_kv=256
 /// Launch     as kernels/block_sparse_sm80.toml says, head_dim 32 only
 /// Repaired   -DREPAIRED: the step as common/steps.cuh has it

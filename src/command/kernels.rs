@@ -34,6 +34,7 @@ pub(super) fn run(arguments: &cli::Kernels, out: &mut dyn Write) -> Result<Statu
                         "name": defect.kernel.name(),
                         "repaired": defect.repaired.name(),
                         "caught_as": caught_as(&defect.expected),
+                        "read_as": defect.read,
                         "case": defect.case,
                     })
                 })

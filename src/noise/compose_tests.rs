@@ -270,8 +270,8 @@ proptest! {
                 prop_assert_eq!(distractor_words, noisy.distractor_tokens);
                 let room = total.saturating_sub(composition.gold_tokens);
                 if room >= 40 {
-                    // Words are tokens here and the pool has runs of nearly every length.
-                    prop_assert!(noisy.tokens <= total && noisy.tokens + 4 >= total, "{} of {total}", noisy.tokens);
+                    // Words are tokens here and the pool has runs of nearly every length: each of four slots may lack two.
+                    prop_assert!(noisy.tokens <= total && noisy.tokens + 8 >= total, "{} of {total}", noisy.tokens);
                 }
                 if let Some(before) = before {
                     prop_assert!(noisy.achieved() >= before.achieved());
