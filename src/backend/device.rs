@@ -3,6 +3,7 @@
 use super::finding;
 use crate::device::{self, DeviceError};
 use crate::diagnostic::Blame;
+use crate::kernel::method::MaskRule;
 use crate::kernel::selection::Kept;
 use crate::kernel::{Binding, Kernel};
 use crate::outcome::{Outcome, Output};
@@ -52,6 +53,10 @@ pub(super) fn decode(
             .map(|(_, bytes)| bytes.as_slice())
     };
     let o = bytes("o").unwrap_or_default();
+    if kernel.manifest().supports(MaskRule::Threshold) && bytes("kept").is_none() {
+        let message = "the kernel chooses its tiles, and the run does not say which".to_owned();
+        return Outcome::Trapped(vec![finding("decode", Blame::Toolkit, message)]);
+    }
     match kernel.decode(&problem.shape, problem.dtype(), o, bytes("lse")) {
         Ok(outputs) => Outcome::Finished(Output {
             o: outputs.o,

@@ -112,9 +112,9 @@ impl Binding {
     /// The buffers that hold results, with their indices: what the kernel may write, scratch aside.
     pub fn outputs(&self) -> impl Iterator<Item = (usize, &Buffer)> {
         let is_output = |buffer: &Buffer| {
-            [BufferName::O, BufferName::Lse]
+            BufferName::ALL
                 .iter()
-                .any(|name| name.text() == buffer.name)
+                .any(|name| name.is_output() && name.text() == buffer.name)
         };
         self.buffers
             .iter()

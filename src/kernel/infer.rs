@@ -80,6 +80,8 @@ impl Skeleton<'_> {
         )?;
         writeln!(out, "version = 1")?;
         let (entry, head_dims) = self.entry();
+        let formats = self.formats(&entry);
+        let entry = formats.as_ref().map_or(&entry, |(entry, _)| entry);
         writeln!(out, "entry = \"{entry}\"")?;
         if self.names.len() > 1 {
             writeln!(
@@ -146,9 +148,12 @@ impl Skeleton<'_> {
                 "mask = [\"causal\"] # guess: of causal, window, sinks, blocks; a compiled-in one goes into mask_always too"
             )?;
         }
-        self.write_method(out)?;
+        self.write_method(out, formats.is_some())?;
         let dtype = self.dtype();
-        writeln!(out, "\n[requires]\ndtype = [\"{}\"] # {}", dtype.0, dtype.1)?;
+        match &formats {
+            Some((_, formats)) => writeln!(out, "\n[requires]\ndtype = {formats:?} # entries")?,
+            None => writeln!(out, "\n[requires]\ndtype = [\"{}\"] # {}", dtype.0, dtype.1)?,
+        }
         match head_dims {
             Some(head_dims) => writeln!(out, "head_dim = {head_dims:?}")?,
             None => writeln!(out, "head_dim = [64] # guess: the PTX does not say")?,
@@ -188,6 +193,24 @@ impl Skeleton<'_> {
             }
         }
         (own.clone(), None)
+    }
+
+    /// The entry with `{dtype}` for the name of a format in it, where several entries differ by it, and those formats.
+    fn formats(&self, entry: &str) -> Option<(String, Vec<&'static str>)> {
+        const FORMATS: [&str; 3] = ["f16", "bf16", "f32"];
+        let own = &self.function.name;
+        FORMATS.iter().find_map(|format| {
+            let word = format!("_{format}_");
+            let found: Vec<&str> = FORMATS
+                .into_iter()
+                .filter(|other| {
+                    let name = own.replacen(&word, &format!("_{other}_"), 1);
+                    self.module.functions.iter().any(|f| f.name == name)
+                })
+                .collect();
+            (own.contains(&word) && found.len() > 1)
+                .then(|| (entry.replacen(&word, "_{dtype}_", 1), found))
+        })
     }
 
     fn reads(&self, register: SpecialRegister) -> bool {
@@ -236,7 +259,7 @@ impl Skeleton<'_> {
         }
     }
 
-    fn write_method(&self, out: &mut String) -> std::fmt::Result {
+    fn write_method(&self, out: &mut String, of_inputs: bool) -> std::fmt::Result {
         let math = |wanted: MathFunction| move |op: &Op| matches!(op, Op::Math { function, .. } if *function == wanted);
         let flushed = |wanted: MathFunction| move |op: &Op| matches!(op, Op::Math { function, flush: true, .. } if *function == wanted);
         let divided = |wanted: Accuracy| move |op: &Op| matches!(op, Op::FloatDiv { accuracy, ty: ScalarType::F32, .. } if *accuracy == wanted);
@@ -258,7 +281,11 @@ impl Skeleton<'_> {
         writeln!(
             out,
             "p_dtype = \"{}\" # guess: {}",
-            if has_mma { dtype } else { "f32" },
+            match (has_mma, of_inputs) {
+                (true, true) => "input",
+                (true, false) => dtype,
+                (false, _) => "f32",
+            },
             if has_mma {
                 "operands of mma"
             } else {
