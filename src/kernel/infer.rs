@@ -418,11 +418,11 @@ fn values(fields: &[Field], has_lists: bool) -> Vec<(&'static str, String)> {
         "num_kv_heads",
         "seqlen_q",
         "seqlen_kv",
-        "row_ptr_stride",
         "causal",
         "window_left",
         "window_right",
         "sinks",
+        "row_ptr_stride",
     ]
     .into_iter();
     let integers = fields.iter().filter(|field| field.is_integer()).count();
