@@ -4,7 +4,7 @@
 //! the comparisons, products and quotients that integers meet. So a pointer that is only stored to is an output, one that
 //! is read 16 bytes at a time is a tensor, one that is read word by word is a list; an integer that is compared may
 //! be a length, one that divides a count of heads, one that only multiplies a stride. Names follow the usual order: q, k,
-//! v; o, lse; row_ptr, col_idx, tile_mask.
+//! v; o, lse; `row_ptr`, `col_idx`, `tile_mask`.
 
 use super::trace::{Field, Role, trace};
 use crate::ptx::{

@@ -3,6 +3,10 @@
 //! A register holds the values of parameters that reach it through loads of parameter space, moves, conversions, selects,
 //! additions and subtractions; a product or quotient ends the trail and says that a parameter multiplies or divides.
 //! Trails through memory or predicates are lost.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "what the other instructions do to an address says nothing of a parameter"
+)]
 
 use crate::ptx::{
     AddressBase, Extent, Function, IntegerBinary, Op, Operand, RegisterId, ScalarType, Space,

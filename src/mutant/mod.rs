@@ -1,6 +1,6 @@
 //! Mutants: kernels that are wrong in one known way, and who notices.
 //!
-//! Each [`Mutant`] plants one [`Fault`](crate::simulation::Fault) in the simulated kernel; the defective kernels of
+//! Each [`Mutant`] plants one [`Fault`] in the simulated kernel; the defective kernels of
 //! `cuda/defects`, run in the virtual machine, stand beside them. Every mutant runs on our problems and on those of the
 //! projects whose criteria are compared (see [`trial`] and [`criteria`]); a mutant is caught when one of our checks says
 //! *disagree*. The right kernels run on the same problems, and whoever complains about them cries wolf.

@@ -8,7 +8,7 @@
 //! | step | is |
 //! |---|---|
 //! | products | [`vm::tensor_core`](crate::vm::tensor_core), bit for bit, of the target; f32 fused multiply-adds where the operands are f32 |
-//! | argument of the exponential | as [`ScoreScaling`] says, in f32 |
+//! | argument of the exponential | as [`ScoreScaling`](crate::kernel::method::ScoreScaling) says, in f32 |
 //! | exponential, reciprocal, logarithm | the nearest f32, or off by as much as PTX allows ([`Noise`]) |
 //! | row sum | lanes as in an accumulator fragment (two neighbouring keys a lane), then as a tree, of unrounded weights |
 //! | row that sees no key | `o = 0`, `lse = -inf` |

@@ -7,7 +7,7 @@
 //! many as hold its different bytes side by side.
 //!
 //! **Source.** CUDA C++ Best Practices Guide, "Shared Memory" and "Coalesced Access to Global Memory"; that phases are
-//! quarter warps for 16 bytes is what profilers show on sm_70 and later.
+//! quarter warps for 16 bytes is what profilers show on `sm_70` and later.
 //!
 //! **Can miss.** Caches, the order in which a memory controller serves, conflicts between warps, and bulk copies.
 

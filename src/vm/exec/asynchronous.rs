@@ -146,7 +146,7 @@ impl Machine<'_> {
         let early = match self.program.options.async_order {
             AsyncOrder::Late => false,
             AsyncOrder::Early => true,
-            AsyncOrder::Reordered => self.draw(self.executed) % 3 == 0,
+            AsyncOrder::Reordered => self.draw(self.executed).is_multiple_of(3),
         };
         if early {
             self.put(warp, &destination, index(bytes), &data);
