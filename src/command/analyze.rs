@@ -201,11 +201,27 @@ fn word(answer: Answer) -> &'static str {
     }
 }
 
+/// The findings that a text shows: of what a pass could not decide in a function, the first place stands for all.
+fn shown(result: &PassResult) -> impl Iterator<Item = &Diagnostic> {
+    let undecided = |finding: &&Diagnostic| finding.blame == Blame::Unsupported;
+    let decided = result.findings.iter().filter(move |f| !undecided(f));
+    decided.chain(result.findings.iter().find(undecided))
+}
+
+/// How many places of a function a pass could not decide.
+fn places(result: &PassResult) -> String {
+    let undecided = result.findings.iter();
+    match undecided.filter(|f| f.blame == Blame::Unsupported).count() {
+        0 | 1 => String::new(),
+        count => format!(" in {count} places, the first above; all with --format json"),
+    }
+}
+
 /// The findings of every text, then one line an answer.
 fn render(analysed: &[Analysed]) -> String {
     let mut text = String::new();
     for module in analysed {
-        let of_results = module.results.iter().flat_map(|result| &result.findings);
+        let of_results = module.results.iter().flat_map(shown);
         for finding in module.errors.iter().chain(of_results) {
             text += &diagnostic::text(finding, None);
             text += "\n";
@@ -220,11 +236,12 @@ fn render(analysed: &[Analysed]) -> String {
         }
         for result in &module.results {
             text += &format!(
-                "{}: {}: {}: {}\n",
+                "{}: {}: {}: {}{}\n",
                 module.name,
                 result.function,
                 result.pass,
-                word(result.answer)
+                word(result.answer),
+                places(result)
             );
         }
     }
