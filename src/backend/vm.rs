@@ -3,11 +3,13 @@
 use super::{Settings, device, finding};
 use crate::case::Contract;
 use crate::diagnostic::{Blame, Diagnostic};
-use crate::kernel::{Binding, Content, Kernel};
+use crate::kernel::{Binding, BoundMap, Content, Kernel, manifest};
 use crate::outcome::Outcome;
 use crate::ptx::{self, Module};
-use crate::vm::{self, Detectors, Initial, Launch, Memory, Options, Report, Stop};
-use flashproof_reference::Problem;
+use crate::vm::{
+    self, Detectors, Element, Initial, Launch, Memory, Options, Report, Stop, Swizzle, TensorMap,
+};
+use flashproof_reference::{DType, Problem};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How the virtual machine watches.
@@ -96,6 +98,12 @@ pub fn run_watched(
         })
         .collect();
     let mut params = binding.param_bytes(|index| addresses[index]);
+    let encoded = binding.put_tensor_maps(&mut params, |map| {
+        tensor_map(map, addresses[map.buffer]).encode()
+    });
+    if let Err(error) = encoded {
+        return (Outcome::Unsupported(error.to_string()), Watched::default());
+    }
     // What the PTX declares beyond the last value is padding, or its check against the manifest failed.
     if let Some(function) = module.function(&binding.entry) {
         let declared = usize::try_from(function.param_bytes()).unwrap_or(params.len());
@@ -145,6 +153,28 @@ pub fn run_watched(
             };
             (outcome, Watched::default())
         }
+    }
+}
+
+/// A launch's tensor map as the machine has them.
+fn tensor_map(map: &BoundMap, address: u64) -> TensorMap {
+    TensorMap {
+        element: match map.dtype {
+            DType::F16 => Element::F16,
+            DType::Bf16 => Element::Bf16,
+            DType::F32 => Element::F32,
+        },
+        address,
+        sizes: map.sizes.clone(),
+        strides: map.strides.clone(),
+        box_sizes: map.box_elements.clone(),
+        element_strides: vec![1; map.sizes.len()],
+        swizzle: match map.swizzle {
+            manifest::Swizzle::None => Swizzle::None,
+            manifest::Swizzle::B32 => Swizzle::B32,
+            manifest::Swizzle::B64 => Swizzle::B64,
+            manifest::Swizzle::B128 => Swizzle::B128,
+        },
     }
 }
 

@@ -22,6 +22,10 @@ pub(super) fn run(ptx: &str, binding: &Binding) -> Result<Vec<(usize, Vec<u8>)>,
     let _turn = ONE_AT_A_TIME
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
+    if !binding.tensor_maps.is_empty() {
+        let text = "tensor maps are not encoded for a device yet";
+        return Err(DeviceError::Absent(text.to_owned()));
+    }
     let _context = Context::primary()?;
     let module = Module::load(ptx)?;
     let function = module.function(&binding.entry)?;

@@ -6,6 +6,7 @@ use super::extents::Extents;
 use super::manifest::{BufferName, FloatName, IntegerType, Manifest, ParamValue, TensorOrder};
 use super::selection;
 use super::support::{self, Unsupported};
+use super::tensor_map::BoundMap;
 use super::tiles::{self, TileList};
 use crate::convert::{f64_to_f32, low_u32};
 use flashproof_reference::{Problem, ProblemError, Tensor};
@@ -53,12 +54,12 @@ pub(super) fn bind(manifest: &Manifest, problem: &Problem) -> Result<Binding, Bi
     let extents = extents(manifest, problem, &list)?;
     let mut buffers = Vec::new();
     let mut args = Vec::new();
+    let mut tensor_maps = Vec::new();
     for param in &manifest.params {
         let key = || format!("{}.value", param.key);
         let arg = match &param.value {
             ParamValue::Pointer(name) => {
-                buffers.push(buffer(*name, manifest, problem, &list)?);
-                Arg::Pointer(buffers.len() - 1)
+                Arg::Pointer(shared(&mut buffers, *name, manifest, problem, &list)?)
             }
             ParamValue::Null => Arg::U64(0),
             ParamValue::Scratch { bytes, zeroed } => {
@@ -91,8 +92,18 @@ pub(super) fn bind(manifest: &Manifest, problem: &Problem) -> Result<Binding, Bi
             ParamValue::F32(FloatName::ScaleLog2) => Arg::F32(scale_log2(problem.scale)),
             ParamValue::F32(FloatName::Constant(x)) => Arg::F32(*x),
             ParamValue::TensorMap(map) => {
-                let tensor = map.tensor.text();
-                return Err(Unsupported::TensorMap { tensor }.into());
+                let index = shared(&mut buffers, map.tensor, manifest, problem, &list)?;
+                let of_keys = matches!(map.tensor, BufferName::K | BufferName::V);
+                let extents = if of_keys {
+                    problem.shape.kv_extents()
+                } else {
+                    problem.shape.q_extents()
+                };
+                let (dtype, order) = (problem.dtype(), manifest.tensor_order);
+                tensor_maps.push(BoundMap::new(
+                    map, &param.key, index, dtype, extents, order,
+                )?);
+                Arg::TensorMap(tensor_maps.len() - 1)
             }
         };
         args.push((param.offset, arg));
@@ -118,7 +129,23 @@ pub(super) fn bind(manifest: &Manifest, problem: &Problem) -> Result<Binding, Bi
         },
         args,
         buffers,
+        tensor_maps,
     })
+}
+
+/// Index of the buffer of that name, made where it is not there yet: what names a tensor twice means one tensor.
+fn shared(
+    buffers: &mut Vec<Buffer>,
+    name: BufferName,
+    manifest: &Manifest,
+    problem: &Problem,
+    list: &TileList,
+) -> Result<usize, BindError> {
+    if let Some(index) = buffers.iter().position(|known| known.name == name.text()) {
+        return Ok(index);
+    }
+    buffers.push(buffer(name, manifest, problem, list)?);
+    Ok(buffers.len() - 1)
 }
 
 /// `RN(scale * log2(e))` in f32: the factor with which a base-2 exponential takes scores.

@@ -1,6 +1,7 @@
 //! A launch, before any backend: buffers, arguments, extents.
 
 use super::param::BufferName;
+use super::tensor_map::{BoundMap, TENSOR_MAP_ALIGN, TENSOR_MAP_BYTES};
 use crate::contract::{Contract, Entries, Promise, PromisedValue};
 
 /// Alignment promised for every buffer: what a device allocator gives, and the virtual machine too.
@@ -41,6 +42,8 @@ pub enum Arg {
     U64(u64),
     /// 32-bit float.
     F32(f32),
+    /// `tensor_maps[index]`, 128 bytes.
+    TensorMap(usize),
 }
 
 /// A launch that any backend can make.
@@ -58,6 +61,8 @@ pub struct Binding {
     pub args: Vec<(u32, Arg)>,
     /// Allocations.
     pub buffers: Vec<Buffer>,
+    /// Tensor maps, which a backend encodes: [`Binding::put_tensor_maps`].
+    pub tensor_maps: Vec<BoundMap>,
 }
 
 impl Arg {
@@ -68,20 +73,35 @@ impl Arg {
             Arg::U32(_) | Arg::F32(_) => 4,
             Arg::U16(_) => 2,
             Arg::U8(_) => 1,
+            Arg::TensorMap(_) => TENSOR_MAP_BYTES,
+        }
+    }
+
+    /// What its offset is a multiple of.
+    fn alignment(&self) -> u32 {
+        match self {
+            Arg::TensorMap(_) => TENSOR_MAP_ALIGN,
+            Arg::Pointer(_)
+            | Arg::U8(_)
+            | Arg::U16(_)
+            | Arg::U32(_)
+            | Arg::U64(_)
+            | Arg::F32(_) => self.bytes(),
         }
     }
 }
 
 impl Binding {
-    /// The parameter space, little-endian, given the address of each of `buffers`. Bytes that no argument covers are 0;
-    /// the end is padded to the widest argument, as a C struct is.
+    /// The parameter space, little-endian, given the address of each of `buffers`. Bytes that no argument covers are 0,
+    /// and so are tensor maps, which [`put_tensor_maps`](Self::put_tensor_maps) encodes; the end is padded to the
+    /// strictest alignment, as a C struct is.
     pub fn param_bytes(&self, address: impl Fn(usize) -> u64) -> Vec<u8> {
         let end = |(offset, arg): &(u32, Arg)| offset + arg.bytes();
         let bytes = self.args.iter().map(end).max().unwrap_or(0);
         let align = self
             .args
             .iter()
-            .map(|(_, arg)| arg.bytes())
+            .map(|(_, arg)| arg.alignment())
             .max()
             .unwrap_or(1);
         let padded = bytes.next_multiple_of(align);
@@ -96,9 +116,34 @@ impl Binding {
                 Arg::U16(bits) => put(&bits.to_le_bytes()),
                 Arg::U32(bits) => put(&bits.to_le_bytes()),
                 Arg::F32(x) => put(&x.to_le_bytes()),
+                Arg::TensorMap(_) => {}
             }
         }
         space
+    }
+
+    /// Puts each tensor map where the parameter space has it. A map of a tensor without elements stays 0: there is none
+    /// that a device would take, and a kernel must not use it.
+    ///
+    /// # Errors
+    /// The first that `encode` gives.
+    pub fn put_tensor_maps<E>(
+        &self,
+        space: &mut [u8],
+        encode: impl Fn(&BoundMap) -> Result<[u8; 128], E>,
+    ) -> Result<(), E> {
+        for (offset, arg) in &self.args {
+            let Arg::TensorMap(index) = *arg else {
+                continue;
+            };
+            let map = &self.tensor_maps[index];
+            if !map.is_empty() {
+                let bytes = encode(map)?;
+                let first = usize::try_from(*offset).expect("32 bits fit");
+                space[first..first + bytes.len()].copy_from_slice(&bytes);
+            }
+        }
+        Ok(())
     }
 
     /// The buffer called `name`, with its index.
@@ -124,17 +169,22 @@ impl Binding {
 
     /// What this launch promises its kernel.
     pub fn contract(&self) -> Contract {
-        let params = self.args.iter().map(|(offset, arg)| Promise {
-            offset: *offset,
-            bytes: arg.bytes(),
-            value: match *arg {
+        let params = self.args.iter().filter_map(|(offset, arg)| {
+            let value = match *arg {
                 Arg::Pointer(index) => promised_buffer(&self.buffers[index]),
                 Arg::U8(bits) => PromisedValue::Bits(u64::from(bits)),
                 Arg::U16(bits) => PromisedValue::Bits(u64::from(bits)),
                 Arg::U32(bits) => PromisedValue::Bits(u64::from(bits)),
                 Arg::U64(bits) => PromisedValue::Bits(bits),
                 Arg::F32(x) => PromisedValue::Bits(u64::from(x.to_bits())),
-            },
+                // Opaque to the kernel too.
+                Arg::TensorMap(_) => return None,
+            };
+            Some(Promise {
+                offset: *offset,
+                bytes: arg.bytes(),
+                value,
+            })
         });
         Contract {
             grid: self.grid,
@@ -193,6 +243,7 @@ mod tests {
                 (24, Arg::U32(9)),
             ],
             buffers: Vec::new(),
+            tensor_maps: Vec::new(),
         };
         let space = binding.param_bytes(|index| 0x1000 + u64::try_from(index).unwrap());
         assert_eq!(space.len(), 32);

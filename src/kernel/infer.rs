@@ -8,7 +8,7 @@
 
 use super::trace::{Field, Role, trace};
 use crate::ptx::{
-    Accuracy, Function, Linkage, MathFunction, Module, Op, ScalarType, Space, SpecialRegister,
+    Accuracy, Function, Linkage, MathFunction, Module, Op, ScalarType, Sm90, Space, SpecialRegister,
 };
 use std::fmt::Write;
 
@@ -270,7 +270,9 @@ impl Skeleton<'_> {
                 ""
             }
         };
-        let has_mma = self.any(|op| matches!(op, Op::Mma(_)));
+        let has_mma = self.any(|op| {
+            matches!(op, Op::Mma(_)) || matches!(op, Op::Sm90(op) if matches!(**op, Sm90::Wgmma(_)))
+        });
         let dtype = self.dtype().0;
         writeln!(out, "\n[method]")?;
         writeln!(out, "tile_q = 64 # guess: queries of a CTA")?;
@@ -373,6 +375,15 @@ impl Skeleton<'_> {
                 )?;
                 continue;
             }
+            let (maps, own): (Vec<_>, Vec<_>) = own
+                .into_iter()
+                .partition(|(field, _)| matches!(field.role, Role::Map { .. }));
+            for (field, value) in maps {
+                write_map(out, field, value)?;
+            }
+            if own.is_empty() {
+                continue;
+            }
             if !is_struct {
                 for (field, value) in own {
                     writeln!(
@@ -405,11 +416,27 @@ impl Skeleton<'_> {
     }
 }
 
+/// The map of a tensor, by boxes of as many axes as the code gives coordinates.
+fn write_map(out: &mut String, field: &Field, value: &(&str, String)) -> std::fmt::Result {
+    let Role::Map { axes, .. } = field.role else {
+        return Ok(());
+    };
+    let sides = (0..axes).map(|axis| if axis < 2 { "64" } else { "1" });
+    writeln!(
+        out,
+        "[[param]]\noffset = {}\ntype = \"tensor_map\"\ntensor = \"{}\" # {}\nbox = [{}] # guess: head_dim, then seqlen\nswizzle = \"128B\" # guess",
+        field.offset,
+        value.0,
+        value.1,
+        sides.collect::<Vec<_>>().join(", ")
+    )
+}
+
 /// A value for each field, and why.
 fn values(fields: &[Field], has_lists: bool) -> Vec<(&'static str, String)> {
     let mut tensors = ["q", "k", "v"].into_iter();
     let mut outputs = ["o", "lse"].into_iter();
-    let mut lists = ["row_ptr", "col_idx", "tile_mask"].into_iter();
+    let mut lists = ["row_ptr", "col_idx", "tile_mask", "order"].into_iter();
     let mut heads = ["num_q_heads", "num_kv_heads"].into_iter();
     let mut lengths = ["seqlen_q", "seqlen_kv"].into_iter();
     // With lists, the order in which this project's own kernels take them.
@@ -440,7 +467,7 @@ fn values(fields: &[Field], has_lists: bool) -> Vec<(&'static str, String)> {
     // Fewer than three tensors: then lists of words are tensors too (of pairs of halves, say).
     let few = fields
         .iter()
-        .filter(|field| field.role == Role::Tensor)
+        .filter(|field| matches!(field.role, Role::Tensor | Role::Map { stored: false, .. }))
         .count()
         < 3;
     let mut next = |field: &Field| -> (&'static str, String) {
@@ -453,6 +480,14 @@ fn values(fields: &[Field], has_lists: bool) -> Vec<(&'static str, String)> {
             Role::Tensor => (
                 tensors.next().unwrap_or("null"),
                 guess("a pointer that is read"),
+            ),
+            Role::Map { stored: true, .. } => (
+                outputs.next().unwrap_or("o"),
+                guess("a tensor map that is stored by"),
+            ),
+            Role::Map { stored: false, .. } => (
+                tensors.next().unwrap_or("q"),
+                guess("a tensor map that is loaded by"),
             ),
             Role::List if few => (
                 tensors.next().unwrap_or("null"),

@@ -13,6 +13,7 @@ pub mod param;
 pub mod selection;
 pub mod support;
 pub mod table;
+pub mod tensor_map;
 pub mod tiles;
 mod trace;
 
@@ -24,3 +25,4 @@ pub use manifest::{Manifest, ManifestError};
 pub use output::{DecodeError, Outputs};
 pub use support::Unsupported;
 pub use table::{Defect, Expected, Kernel, UnknownKernel, all, by_name, defects, examples};
+pub use tensor_map::BoundMap;

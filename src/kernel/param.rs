@@ -3,6 +3,7 @@
 use super::expression::Expression;
 use super::extents::nearest;
 use super::manifest::{ManifestError, expression, value};
+use super::tensor_map::{TENSOR_MAP_ALIGN, TENSOR_MAP_AXES_MAX, TENSOR_MAP_BYTES};
 use crate::convert::f64_to_f32;
 use serde::Deserialize;
 
@@ -128,9 +129,6 @@ pub enum Swizzle {
     B128,
 }
 
-/// Size and alignment of an encoded tensor map, in bytes.
-const TENSOR_MAP: [u32; 2] = [128, 64];
-
 impl IntegerType {
     /// Size in bytes.
     pub fn bytes(self) -> u32 {
@@ -162,14 +160,14 @@ impl Param {
             ParamValue::Pointer(_) | ParamValue::Null | ParamValue::Scratch { .. } => 8,
             ParamValue::Integer(ty, _) => ty.bytes(),
             ParamValue::F32(_) => 4,
-            ParamValue::TensorMap(_) => TENSOR_MAP[0],
+            ParamValue::TensorMap(_) => TENSOR_MAP_BYTES,
         }
     }
 
     /// Its offset is a multiple of this.
     pub fn alignment(&self) -> u32 {
         match &self.value {
-            ParamValue::TensorMap(_) => TENSOR_MAP[1],
+            ParamValue::TensorMap(_) => TENSOR_MAP_ALIGN,
             ParamValue::Pointer(_)
             | ParamValue::Null
             | ParamValue::Scratch { .. }
@@ -435,13 +433,13 @@ fn tensor_map(raw: &RawParam, key: &str) -> Result<TensorMap, ManifestError> {
         .box_elements
         .clone()
         .ok_or_else(|| missing(key, "box", raw.kind))?;
-    let fits =
-        (1..=5).contains(&box_elements.len()) && box_elements.iter().all(|n| (1..=256).contains(n));
+    let fits = (1..=TENSOR_MAP_AXES_MAX).contains(&box_elements.len())
+        && box_elements.iter().all(|n| (1..=256).contains(n));
     if !fits {
         return Err(value(
             &format!("{key}.box"),
             format!("{box_elements:?}"),
-            "a box has 1 to 5 axes of 1 to 256 elements, the contiguous one first",
+            "a box has 1 to 4 axes of 1 to 256 elements, the contiguous one first",
         ));
     }
     Ok(TensorMap {

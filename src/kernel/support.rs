@@ -64,12 +64,6 @@ pub enum Unsupported {
         /// The problem's.
         values: [usize; 2],
     },
-    /// A tensor map, which no backend encodes.
-    #[error("a tensor map of {tensor}: TMA is not supported")]
-    TensorMap {
-        /// Of which tensor.
-        tensor: &'static str,
-    },
     /// A size of sparsity blocks.
     #[error("{name} = {value}: the kernel takes multiples of {multiple}")]
     Block {

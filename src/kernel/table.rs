@@ -130,6 +130,7 @@ static KERNELS: LazyLock<Vec<Kernel>> = LazyLock::new(|| {
         shipped!("block_sparse_sm80"),
         shipped!("window_sm80"),
         shipped!("bsfa_sm80"),
+        shipped!("block_sparse_sm90"),
     ]
     .into_iter()
     .map(|(name, ptx, manifest)| Kernel::embedded(name.to_owned(), ptx, manifest))

@@ -8,9 +8,10 @@
     reason = "what the other instructions do to an address says nothing of a parameter"
 )]
 
+use super::tensor_map::TENSOR_MAP_BYTES;
 use crate::ptx::{
-    AddressBase, Extent, Function, IntegerBinary, Op, Operand, RegisterId, ScalarType, Space,
-    Symbol, TypeKind, Use,
+    AddressBase, Extent, Function, IntegerBinary, Op, Operand, RegisterId, ScalarType, Sm90, Space,
+    Symbol, TensorPlace, TypeKind, Use,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,6 +37,8 @@ pub(super) enum Role {
     List,
     /// A pointer that nothing uses.
     Unused,
+    /// A tensor map that boxes of so many axes are loaded by, or stored.
+    Map { axes: usize, stored: bool },
     /// An f32.
     Float,
     /// An integer that divides.
@@ -53,6 +56,7 @@ impl Field {
     pub(super) fn type_name(&self) -> &'static str {
         match (self.role, self.bytes) {
             (Role::Output | Role::Tensor | Role::List | Role::Unused, _) => "pointer",
+            (Role::Map { .. }, _) => "tensor_map",
             (Role::Float, _) => "f32",
             (_, 1) => "u8",
             (_, 2) => "u16",
@@ -93,6 +97,7 @@ pub(super) fn trace(function: &Function) -> Vec<Field> {
         trails: BTreeMap::new(),
         addresses: BTreeMap::new(),
         seen: BTreeMap::new(),
+        maps: BTreeMap::new(),
     };
     // A trail may lead backwards in the text: until nothing changes, and each round extends one.
     for _ in 0..function.instructions.len().min(64) {
@@ -111,6 +116,8 @@ struct Trace<'a> {
     /// Parameter space offset that a register holds the address of.
     addresses: BTreeMap<RegisterId, i64>,
     seen: BTreeMap<u32, Seen>,
+    /// Tensor maps by their offset.
+    maps: BTreeMap<u32, Role>,
 }
 
 impl Trace<'_> {
@@ -283,6 +290,12 @@ impl Trace<'_> {
                 } => {
                     self.base(address, |seen| seen.stored |= seen.bytes == 8);
                 }
+                Op::Sm90(op) => {
+                    if let Sm90::TensorLoad { place, .. } | Sm90::TensorStore { place, .. } = &**op
+                    {
+                        self.map(place, matches!(**op, Sm90::TensorStore { .. }));
+                    }
+                }
                 Op::Setp { a, b, .. } => {
                     for operand in [*a, *b] {
                         self.operand(operand, |seen| seen.compared = true);
@@ -315,6 +328,21 @@ impl Trace<'_> {
         }
     }
 
+    fn map(&mut self, place: &TensorPlace, stored: bool) {
+        let at = match place.map.base {
+            AddressBase::Symbol(symbol) => self.param_offset(symbol, place.map.offset),
+            AddressBase::Register(register) => self
+                .addresses
+                .get(&register)
+                .and_then(|at| at.checked_add(place.map.offset)),
+            AddressBase::Absolute => None,
+        };
+        if let Some(offset) = at.and_then(|at| u32::try_from(at).ok()) {
+            let axes = place.coordinates.len();
+            self.maps.insert(offset, Role::Map { axes, stored });
+        }
+    }
+
     fn fields(&self) -> Vec<Field> {
         let mut fields: Vec<Field> = Vec::new();
         for (param, first) in self
@@ -338,8 +366,14 @@ impl Trace<'_> {
                 });
                 continue;
             }
+            let last = first.saturating_add(bytes);
+            fields.extend(self.maps.range(first..last).map(|(&offset, &role)| Field {
+                offset,
+                bytes: TENSOR_MAP_BYTES,
+                role,
+            }));
             let mut end = first;
-            for (&offset, seen) in self.seen.range(first..first.saturating_add(bytes)) {
+            for (&offset, seen) in self.seen.range(first..last) {
                 // Bytes of padding are read with their neighbours, and used by nobody.
                 if offset >= end && seen.used && offset.is_multiple_of(seen.bytes.max(1)) {
                     fields.push(Field {
@@ -351,6 +385,7 @@ impl Trace<'_> {
                 }
             }
         }
+        fields.sort_by_key(|field| field.offset);
         fields
     }
 }

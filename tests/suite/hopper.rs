@@ -239,18 +239,20 @@ fn defects_are_found_by_name() {
         ("gemm.defect3", "mbarrier-over-arrival"),
         ("gemm.defect4", "wgmma-accumulator-in-flight"),
         ("gemm.defect5", "wgmma-fence-missing"),
-        ("gemm.defect6", "wgmma-operand-overwritten"),
+        ("gemm.defect6", "mbarrier-over-arrival"),
         ("gemm.defect7", "mbarrier-init-unordered"),
         ("gemm.defect8", "wgmma-operand-overwritten"),
         ("gemm.defect9", "deadlock"),
     ] {
         let text = text(name);
+        // 96 of 128 arrivals: one wait is enough to know a product complete, but the fourth phase ends a tile early.
+        let k = if name == "gemm.defect6" { 1024 } else { 384 };
         for seed in 1..4 {
-            if codes(&gemm(&text, 64, 64, 384, seed).0).is_empty() {
+            if codes(&gemm(&text, 64, 64, k, seed).0).is_empty() {
                 failures.push(format!("{name}: silent with seed {seed}"));
             }
         }
-        let found = codes(&gemm(&text, 64, 64, 384, 0).0);
+        let found = codes(&gemm(&text, 64, 64, k, 0).0);
         if !found.contains(expected) {
             failures.push(format!("{name}: {found:?}, expected {expected}"));
         }

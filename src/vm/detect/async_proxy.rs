@@ -2,8 +2,10 @@
 //!
 //! **Definition.** A bulk load writes its bytes at some moment between its issue and the completion of the mbarrier phase it
 //! counts on; whoever touches them has to have observed that phase, by a wait of its own or through barriers. A bulk store
-//! reads its source until its thread has waited for its group (`.read` suffices). A `wgmma` reads its operands until its
-//! warp has waited for its group. An ordinary store is seen by the async proxy only after a `fence.proxy.async` that is
+//! reads its source until its thread has waited for its group (`.read` suffices). A `wgmma` reads its operands until a
+//! warp of its warpgroup has waited for its group: the group is the warpgroup's, one operation of four warps, and
+//! complete for all once it is for one (PTX ISA 9.7.16.7.2; a pipeline whose warpgroup hands a stage back by the arrival
+//! of one thread rests on that). An ordinary store is seen by the async proxy only after a `fence.proxy.async` that is
 //! ordered after it and before the operation. Everything else is ordered as in `racecheck.rs`, by vector clocks.
 //!
 //! **Source.** PTX ISA 8.6 (proxies), 9.7.9.25 (asynchronous copies), 9.7.16 (`wgmma`).
@@ -174,13 +176,17 @@ impl AsyncProxy {
             }
     }
 
-    /// True if a `wgmma` was waited for, and that is ordered before what happens now.
+    /// True if a `wgmma` was waited for by a warp of its warpgroup, and that is ordered before what happens now.
     fn product_done(&self, (warp, number, _): (usize, u32, u32), now: Now) -> bool {
-        let waited = &self.products[warp].waited;
-        let at = waited.partition_point(|(upto, _)| *upto <= number);
-        waited
-            .get(at)
-            .is_some_and(|(_, clock)| warp == now.warp || *clock <= self.clocks.now[now.warp][warp])
+        let first = warp / 4 * 4;
+        let mut group = first..self.products.len().min(first + 4);
+        group.any(|warp| {
+            let waited = &self.products[warp].waited;
+            let at = waited.partition_point(|(upto, _)| *upto <= number);
+            waited.get(at).is_some_and(|(_, clock)| {
+                warp == now.warp || *clock <= self.clocks.now[now.warp][warp]
+            })
+        })
     }
 
     /// True if the phase in which a bulk load landed has been observed.

@@ -245,6 +245,9 @@ impl Machine<'_> {
     /// Lanes of a path end; the others of it go on at `after`.
     fn exit(&mut self, warp: &mut Warp, path: usize, lanes: u32, after: usize) {
         warp.live &= !lanes;
+        if warp.live == 0 {
+            self.sm90.leave(warp.index);
+        }
         warp.paths[path].mask &= !lanes;
         warp.paths[path].at = after;
         warp.paths.retain(|path| path.mask != 0);

@@ -373,8 +373,17 @@ impl Machine<'_> {
         let Some(Op::Sm90(op)) = self.program.instructions().get(path.at).map(|i| &i.op) else {
             return "an mbarrier".to_owned();
         };
-        let Sm90::MbarrierWait(wait) = &**op else {
-            return "an mbarrier".to_owned();
+        let wait = match &**op {
+            Sm90::MbarrierWait(wait) => wait,
+            Sm90::WgmmaWait { groups } => {
+                return match self.sm90.behind(warp.index, *groups) {
+                    Some(other) => {
+                        format!("wgmmas of its warpgroup that warp {other} has not committed")
+                    }
+                    None => "wgmmas of its warpgroup".to_owned(),
+                };
+            }
+            _ => return "an mbarrier".to_owned(),
         };
         let lane = index(path.mask.trailing_zeros().min(31));
         let key = low_u32(self.shared_addresses(warp, &wait.address)[lane]);

@@ -37,6 +37,8 @@ pub(super) struct State {
     pub(super) timed_out: Vec<u32>,
     /// Registers of each warp's threads as `setmaxnreg` has set them.
     registers: Vec<Option<u32>>,
+    /// Groups of `wgmma`s that each warp has committed.
+    committed: Vec<u32>,
     /// An mbarrier has changed: parked lanes look again.
     pub(super) changed: bool,
     yielded: bool,
@@ -56,6 +58,7 @@ impl State {
             choices: 0,
             timed_out: vec![0; warps],
             registers: vec![None; warps],
+            committed: vec![0; warps],
             changed: false,
             yielded: false,
             polled: false,
@@ -78,6 +81,25 @@ impl State {
     pub(super) fn progress(&mut self) {
         self.changed = true;
         (self.timeouts, self.polls) = (0, 0);
+    }
+
+    /// A warp commits its `wgmma`s, for which others of its warpgroup may wait.
+    pub(super) fn commit(&mut self, warp: usize) {
+        self.committed[warp] += 1;
+        self.progress();
+    }
+
+    /// A warp has ended: nobody waits for its `wgmma`s. That some are missing is for a detector to say.
+    pub(super) fn leave(&mut self, warp: usize) {
+        self.committed[warp] = u32::MAX;
+        self.progress();
+    }
+
+    /// A warp of the warpgroup that has not yet issued all that a `wgmma.wait_group` of this warp is for.
+    pub(super) fn behind(&self, warp: usize, pending: u32) -> Option<usize> {
+        let due = self.committed[warp].saturating_sub(pending);
+        let first = warp / 4 * 4;
+        (first..self.committed.len().min(first + 4)).find(|&other| self.committed[other] < due)
     }
 
     pub(super) fn give_way(&mut self) -> Next {

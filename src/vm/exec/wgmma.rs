@@ -1,7 +1,8 @@
 //! `wgmma`: matrix descriptors, operands in shared memory and registers, accumulators.
 //!
 //! Each warp computes its 16 of the 64 rows when it executes the instruction: that needs nothing of the other three.
-//! PTX allows any moment until the wait; detectors watch what is touched in between.
+//! PTX allows any moment until the wait; detectors watch what is touched in between. A group is the warpgroup's: no warp
+//! gets past its wait before all four have issued what the group consists of.
 //!
 //! Source: PTX ISA 9.7.16 (matrix descriptor, canonical layouts, fragments). Not modelled: a base offset other than 0.
 
@@ -111,11 +112,19 @@ impl Machine<'_> {
         }
         match op {
             Sm90::WgmmaFence => self.tell(&AsyncEvent::WgmmaFence { warp: warp.index }),
-            Sm90::WgmmaCommit => self.tell(&AsyncEvent::WgmmaCommit { warp: warp.index }),
-            Sm90::WgmmaWait { groups } => self.tell(&AsyncEvent::WgmmaWait {
-                warp: warp.index,
-                groups: *groups,
-            }),
+            Sm90::WgmmaCommit => {
+                self.sm90.commit(warp.index);
+                self.tell(&AsyncEvent::WgmmaCommit { warp: warp.index });
+            }
+            Sm90::WgmmaWait { groups } => {
+                if self.sm90.behind(warp.index, *groups).is_some() {
+                    return Ok(Next::Park);
+                }
+                self.tell(&AsyncEvent::WgmmaWait {
+                    warp: warp.index,
+                    groups: *groups,
+                });
+            }
             Sm90::Wgmma(wgmma) => self.multiply(warp, site, wgmma)?,
             _ => unreachable!("dispatch sends wgmma only"),
         }
