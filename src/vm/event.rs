@@ -169,6 +169,8 @@ pub(crate) trait Observer: Send {
     fn complete(&mut self, _completion: &Completion<'_>) {}
     /// The asynchronous family of Hopper.
     fn asynchronous(&mut self, _event: &super::async_event::AsyncEvent<'_>, _memory: &View<'_>) {}
+    /// Lanes at these instructions of a warp exchange values; [`step`](Self::step) for each of them follows.
+    fn exchange(&mut self, _steps: &[Step<'_>]) {}
     /// `bar.warp.sync` of these lanes.
     fn warp_sync(&mut self, _step: &Step<'_>, _lanes: u32) {}
     /// The CTA is done, or was stopped.

@@ -152,6 +152,9 @@ impl Machine<'_> {
         let end = self.executed + TURN;
         while self.executed < end {
             let Some((path, limit)) = warp.pick() else {
+                if self.rendezvous(warp)? {
+                    continue;
+                }
                 return Ok(());
             };
             self.follow(warp, path, limit, budget)?;
@@ -195,6 +198,11 @@ impl Machine<'_> {
                 None => mask,
                 Some(guard) => mask & warp.predicate(&self.program.slots, guard),
             };
+            if self.waits_for_lanes(warp, &instruction.op, mask, active) {
+                warp.paths[path].at = at;
+                warp.gather(path);
+                return Ok(());
+            }
             let step = warp.step(at, instruction, mask, active);
             self.observers.step(&step);
             self.counts.warp_instructions[self.program.classes[at]] += 1;

@@ -4,11 +4,12 @@
 //! instructions; the other files execute one class each.
 
 mod asynchronous;
+mod barrier;
 mod bulk;
-mod control;
 mod convert;
 mod cta;
 mod dispatch;
+mod exchange;
 mod float;
 mod integer;
 mod matrix;
@@ -21,8 +22,8 @@ mod sm90;
 mod warp;
 mod wgmma;
 
-pub(crate) use control::shuffle_source;
 pub(crate) use cta::{CtaResult, run_cta};
+pub(crate) use exchange::shuffle_source;
 pub(crate) use mbarrier::Misuse;
 pub(crate) use program::{Class, Program};
 pub(crate) use registers::{Registers, Slot, Slots, lanes, lanes_of};

@@ -72,6 +72,8 @@ pub(super) struct Initcheck {
     incoming: Vec<Incoming>,
     /// Undefined bits of the bytes of bulk loads in flight, by number of the copy.
     bulk: std::collections::BTreeMap<u32, Vec<(u32, u32, u32)>>,
+    /// What lanes that meet at several instructions get: instruction, lanes, undefined bytes.
+    met: Vec<(usize, u32, Planes)>,
     ledger: Ledger,
 }
 
@@ -168,6 +170,7 @@ impl Initcheck {
             global: BTreeSet::new(),
             incoming: Vec::new(),
             bulk: std::collections::BTreeMap::new(),
+            met: Vec::new(),
             ledger: Ledger::default(),
         }
     }
@@ -467,6 +470,19 @@ impl Observer for Initcheck {
             return;
         }
         let shadow = &mut self.warps[step.warp];
+        let met = self
+            .met
+            .iter()
+            .position(|(at, mask, _)| (*at, *mask) == (step.at, step.mask));
+        if let Some(met) = met {
+            let (_, mask, planes) = self.met.swap_remove(met);
+            let origin = shadow.origin_of(&plan.reads, mask);
+            for register in &plan.writes {
+                let bytes = self.slots.type_of(*register).bytes();
+                shadow.set(*register, mask, planes.cut(bytes), origin);
+            }
+            return;
+        }
         // A shuffle of part of a warp may read lanes that do not execute it; nothing else looks beyond its own lanes.
         let shuffles = matches!(step.instruction.op, Op::Shfl { .. }) && step.mask != u32::MAX;
         let any = plan
@@ -485,6 +501,28 @@ impl Observer for Initcheck {
             mask: step.mask,
         };
         shadow.propagate(context, &step.instruction.op, &plan.reads, &plan.writes);
+    }
+
+    fn exchange(&mut self, steps: &[Step<'_>]) {
+        let given: Vec<(u32, Planes)> = steps
+            .iter()
+            .map(|step| {
+                let shadow = &self.warps[step.warp];
+                (step.mask, shadow.given(&step.instruction.op))
+            })
+            .collect();
+        self.met = steps
+            .iter()
+            .map(|step| {
+                let context = Context {
+                    slots: &self.slots,
+                    registers: step.registers,
+                    mask: step.mask,
+                };
+                let planes = context.taken(&step.instruction.op, &given);
+                (step.at, step.mask, planes)
+            })
+            .collect();
     }
 
     fn access(&mut self, step: &Step<'_>, access: &Access<'_>, memory: &View<'_>) {

@@ -42,6 +42,26 @@ impl Context<'_> {
     }
 }
 
+impl Context<'_> {
+    /// Undefined bytes of what lanes get from an exchange to which the lanes of several instructions have `given`: those of
+    /// the source lane of a shuffle, any for the others.
+    pub(super) fn taken(&self, op: &Op, given: &[(u32, Planes)]) -> Planes {
+        if let Op::Shfl { mode, b, c, .. } = op {
+            let mut planes = Planes::DEFINED;
+            for lane in lanes_of(self.mask) {
+                let which = (low_u32(self.value(*b, lane)), low_u32(self.value(*c, lane)));
+                let (from, _) = shuffle_source(*mode, lane, which.0, which.1);
+                // A lane that does not execute has nothing to give.
+                let source = given.iter().find(|(mask, _)| mask >> from & 1 == 1);
+                planes.set_lane(lane, source.map_or(0xf, |(_, planes)| planes.lane(from)));
+            }
+            return planes;
+        }
+        let some = given.iter().any(|(mask, planes)| planes.any() & mask != 0);
+        Planes::undefined(if some { u32::MAX } else { 0 }, 8)
+    }
+}
+
 /// Bytes of a register of this type; 1 for a predicate.
 pub(super) fn bytes_of(ty: ScalarType) -> u32 {
     ty.bytes()
@@ -70,6 +90,17 @@ impl RegisterShadow {
             Operand::Register(register) => self.of(register),
             Operand::Immediate(_) | Operand::Address(..) | Operand::Special(_) => Planes::DEFINED,
         }
+    }
+
+    /// What the lanes of an instruction bring to an exchange.
+    pub(super) fn given(&self, op: &Op) -> Planes {
+        if let Op::Vote { a, .. } = op {
+            return self.of(a.register);
+        }
+        if let Op::Shfl { a, .. } | Op::Redux { a, .. } | Op::Match { a, .. } = op {
+            return self.operand(*a);
+        }
+        Planes::DEFINED
     }
 
     /// Shadow of a data operand: the bytes a store of `bytes` bytes takes.
@@ -259,32 +290,9 @@ impl RegisterShadow {
                     .union(self.operand(*c));
                 one(*d, halves(all))
             }
-            Op::Shfl {
-                mode,
-                d,
-                p,
-                a,
-                b,
-                c,
-                ..
-            } => {
-                let source = self.operand(*a);
+            Op::Shfl { d, p, b, c, .. } => {
                 let selects = self.operand(*b).any() | self.operand(*c).any();
-                let mut planes = Planes::DEFINED;
-                for lane in lanes_of(context.mask) {
-                    let which = (
-                        low_u32(context.value(*b, lane)),
-                        low_u32(context.value(*c, lane)),
-                    );
-                    let (from, _) = shuffle_source(*mode, lane, which.0, which.1);
-                    // A lane that does not execute has nothing to give.
-                    let bits = if context.mask >> from & 1 == 1 {
-                        source.lane(from)
-                    } else {
-                        0xf
-                    };
-                    planes.set_lane(lane, bits);
-                }
+                let planes = context.taken(op, &[(context.mask, self.given(op))]);
                 let mut results = vec![(*d, planes.union(Planes::undefined(selects, 4)))];
                 results.extend(p.map(|p| (p, Planes::undefined(selects, 1))));
                 Some(results)
