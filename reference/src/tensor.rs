@@ -1,6 +1,7 @@
 //! Numbers in the format that a kernel receives or writes.
 
 use crate::problem::ProblemError;
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use std::fmt;
 use std::str::FromStr;
@@ -188,8 +189,15 @@ impl Tensor {
     /// ```
     pub fn to_f64(&self) -> Vec<f64> {
         match self {
-            Self::F16(values) => values.iter().map(|value| value.to_f64()).collect(),
-            Self::Bf16(values) => values.iter().map(|value| value.to_f64()).collect(),
+            Self::F16(values) => {
+                let mut numbers = vec![0.0; values.len()];
+                values.convert_to_f64_slice(&mut numbers); // several at a time
+                numbers
+            }
+            Self::Bf16(values) => values
+                .iter()
+                .map(|value| f64::from(f32::from_bits(u32::from(value.to_bits()) << 16)))
+                .collect(),
             Self::F32(values) => values.iter().map(|&value| f64::from(value)).collect(),
         }
     }

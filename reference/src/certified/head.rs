@@ -41,9 +41,9 @@ pub(super) struct Size {
 impl Size {
     /// Of finite numbers of the f32 range.
     pub(super) fn of(numbers: &[f64]) -> Self {
-        // Four sums and four minima at once: neither waits for the one before. Positive floats are ordered as their bits.
-        let (mut squares, mut least) = ([0.0; 4], [f64::INFINITY.to_bits(); 4]);
-        for numbers in numbers.chunks(4) {
+        // Many sums and minima at once: none waits for the one before. Positive floats are ordered as their bits.
+        let (mut squares, mut least) = ([0.0; LANES], [f64::INFINITY.to_bits(); LANES]);
+        for numbers in numbers.chunks(LANES) {
             for ((x, square), least) in numbers.iter().zip(&mut squares).zip(&mut least) {
                 *square += x * x;
                 *least = (*least).min(unit(*x).to_bits());
@@ -66,15 +66,36 @@ impl Size {
     }
 }
 
-/// The lowest set bit of a number of the f32 range; infinite for 0.
+/// The lowest set bit of a number of the f32 range; infinite for 0. Without branches.
+#[inline(always)]
 fn unit(x: f64) -> f64 {
     const FRACTION: u64 = (1 << 52) - 1;
     let bits = x.abs().to_bits();
-    if bits & FRACTION == 0 {
-        return if bits == 0 { f64::INFINITY } else { x.abs() };
-    }
     // The number less itself without its lowest bit: exact.
-    f64::from_bits(bits) - f64::from_bits(bits & (bits - 1))
+    let rest = if bits & FRACTION == 0 {
+        0
+    } else {
+        bits & (bits - 1)
+    };
+    let unit = f64::from_bits(bits) - f64::from_bits(rest);
+    if bits == 0 { f64::INFINITY } else { unit }
+}
+
+/// The least power of two that is not below a magnitude of the f32 range; 0 for 0.
+fn power_above(magnitude: f64) -> f64 {
+    const FRACTION: u64 = (1 << 52) - 1;
+    f64::from_bits((magnitude.to_bits() + FRACTION) & !FRACTION)
+}
+
+/// Whether none of the numbers is infinite or NaN.
+pub(super) fn all_finite(numbers: &[f64]) -> bool {
+    let mut lanes = [0.0; LANES];
+    for numbers in numbers.chunks(LANES) {
+        for (lane, x) in lanes.iter_mut().zip(numbers) {
+            *lane += x - x; // NaN, and stays it
+        }
+    }
+    lanes.iter().all(|lane| *lane == 0.0)
 }
 
 impl Head {
@@ -82,53 +103,79 @@ impl Head {
     pub(super) fn new(k: &[f64], v: &[f64], head_dim: usize) -> Self {
         let len = k.len() / head_dim;
         let keys = len.next_multiple_of(GROUP);
-        let channel_groups = head_dim.div_ceil(GROUP);
         let panels = keys.div_ceil(PANEL);
         let mut head = Self {
             k: vec![0.0; keys * head_dim],
-            v: vec![0.0; channel_groups * keys * GROUP],
+            v: vec![0.0; head_dim.div_ceil(GROUP) * keys * GROUP],
             k_size: vec![Size::default(); keys / GROUP],
             v_max: vec![0.0; panels * head_dim],
-            v_is_narrow: Vec::new(),
+            v_is_narrow: Vec::with_capacity(panels),
             special: Vec::new(),
             keys,
         };
-        let mut v_unit = vec![f64::INFINITY; panels * head_dim];
-        for (key, (k, v)) in k
-            .chunks_exact(head_dim)
-            .zip(v.chunks_exact(head_dim))
-            .enumerate()
-        {
-            let (group, lane) = (key / GROUP, key % GROUP);
-            let is_finite = |numbers: &[f64]| numbers.iter().all(|x| x.is_finite());
-            let k_is_finite = is_finite(k);
-            if !(k_is_finite && is_finite(v)) {
-                head.special.push(key);
-            }
-            if k_is_finite {
-                head.k_size[group] = head.k_size[group].max(Size::of(k));
-                for (channel, &k) in k.iter().enumerate() {
-                    head.k[(group * head_dim + channel) * GROUP + lane] = k;
+        head.take_keys(k, head_dim);
+        head.take_values(v, head_dim);
+        head.special.sort_unstable();
+        head.special.dedup();
+        head
+    }
+
+    fn take_keys(&mut self, k: &[f64], head_dim: usize) {
+        let zeros = vec![0.0; head_dim];
+        let groups = self.k.chunks_exact_mut(head_dim * GROUP);
+        for (group, (to, from)) in groups.zip(k.chunks(GROUP * head_dim)).enumerate() {
+            let mut rows = [&zeros[..]; GROUP];
+            for (lane, (row, k)) in rows.iter_mut().zip(from.chunks_exact(head_dim)).enumerate() {
+                if all_finite(k) {
+                    *row = k;
+                    self.k_size[group] = self.k_size[group].max(Size::of(k));
+                } else {
+                    self.special.push(group * GROUP + lane);
                 }
             }
-            for (channel, &v) in v.iter().enumerate().filter(|(_, v)| v.is_finite()) {
-                head.v[(channel / GROUP * keys + key) * GROUP + channel % GROUP] = v;
-                let place = key / PANEL * head_dim + channel;
-                head.v_max[place] = head.v_max[place].max(v.abs());
-                v_unit[place] = v_unit[place].min(unit(v));
+            for (channel, to) in to.chunks_exact_mut(GROUP).enumerate() {
+                for (to, row) in to.iter_mut().zip(rows) {
+                    *to = row[channel];
+                }
             }
         }
-        head.v_is_narrow = head
-            .v_max
-            .chunks_exact(head_dim)
-            .zip(v_unit.chunks_exact(head_dim))
-            .map(|(max, unit)| {
-                max.iter()
-                    .zip(unit)
-                    .all(|(max, unit)| *max <= VALUE_UNITS * unit)
-            })
-            .collect();
-        head
+    }
+
+    fn take_values(&mut self, v: &[f64], head_dim: usize) {
+        let keys = self.keys;
+        let finite = |v: f64| if v.abs() < f64::INFINITY { v } else { 0.0 };
+        let (mut round, mut rest) = (vec![0.0; head_dim], vec![0.0; head_dim]);
+        let panels = v.chunks(PANEL * head_dim);
+        for (panel, (v, max)) in panels
+            .zip(self.v_max.chunks_exact_mut(head_dim))
+            .enumerate()
+        {
+            for v in v.chunks_exact(head_dim) {
+                for (max, &v) in max.iter_mut().zip(v) {
+                    let v = finite(v).abs();
+                    *max = if v > *max { v } else { *max };
+                }
+            }
+            // Adding and subtracting 1.5 * 2^52 units rounds to whole units, of which the maximum is 2^28 or fewer.
+            for (round, max) in round.iter_mut().zip(&*max) {
+                *round = 1.5 * 4_503_599_627_370_496.0 / VALUE_UNITS * power_above(*max);
+            }
+            rest.fill(0.0);
+            for (key, v) in (panel * PANEL..).zip(v.chunks_exact(head_dim)) {
+                if !all_finite(v) {
+                    self.special.push(key);
+                }
+                let groups = v.chunks(GROUP).zip(round.chunks(GROUP));
+                for (group, ((v, round), rest)) in groups.zip(rest.chunks_mut(GROUP)).enumerate() {
+                    let to = &mut self.v[(group * keys + key) * GROUP..][..GROUP];
+                    for (((to, v), round), rest) in to.iter_mut().zip(v).zip(round).zip(rest) {
+                        *to = finite(*v);
+                        *rest += (*to - ((*to + round) - round)).abs();
+                    }
+                }
+            }
+            self.v_is_narrow.push(rest.iter().all(|rest| *rest == 0.0));
+        }
     }
 }
 
@@ -157,6 +204,8 @@ mod tests {
         let head = |v: &[f64]| Head::new(&vec![0.0; v.len()], v, 1);
         assert_eq!(head(&[1.0, 2f64.powi(-28)]).v_is_narrow, [true]);
         assert_eq!(head(&[1.0, 2f64.powi(-29)]).v_is_narrow, [false]);
+        assert_eq!(head(&[1.5, 2f64.powi(-27)]).v_is_narrow, [true]);
+        assert_eq!(head(&[1.5, 2f64.powi(-28)]).v_is_narrow, [false]);
         assert_eq!(head(&[1.0, f64::NAN, 0.5]).special, [1]);
     }
 }

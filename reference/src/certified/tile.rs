@@ -6,7 +6,7 @@ mod finish;
 pub(super) use finish::observe;
 
 use super::exponential::EXPONENTIAL;
-use super::head::{GROUP, Head, PANEL, Size};
+use super::head::{GROUP, Head, PANEL, Size, all_finite};
 use super::loops::{ROW_GROUP, Scores, Values, Weights};
 use super::row::Sums;
 use super::{Options, Place};
@@ -103,7 +103,7 @@ impl Scratch {
             .zip(self.q.chunks_exact_mut(head_dim))
             .enumerate()
         {
-            let is_finite = from.iter().all(|q| q.is_finite());
+            let is_finite = all_finite(from);
             self.q_is_finite.push(is_finite);
             if is_finite {
                 to.copy_from_slice(from);
@@ -121,16 +121,21 @@ impl Scratch {
     /// The keys that any row sees, in whole groups.
     fn find_segments(&mut self, problem: &Problem, head: &Head, place: &Place) {
         let mut seen = vec![false; head.keys / GROUP];
-        self.ranges.clear();
-        for row in place.rows.clone() {
-            let ranges: Vec<Range<usize>> =
-                problem.layout.visible_keys(place.q_head, row).collect();
-            if self.ranges.last() != Some(&ranges) {
-                for range in &ranges {
-                    seen[range.start / GROUP..range.end.div_ceil(GROUP)].fill(true);
+        let layout = &problem.layout;
+        self.ranges.resize(place.rows.len(), Vec::new());
+        for (index, row) in place.rows.clone().enumerate() {
+            let (known, rest) = self.ranges.split_at_mut(index);
+            let ranges = &mut rest[0];
+            match known.last() {
+                Some(above) if layout.sees_as_above(row) => ranges.clone_from(above),
+                _ => {
+                    ranges.clear();
+                    ranges.extend(layout.visible_keys(place.q_head, row));
+                    for range in &*ranges {
+                        seen[range.start / GROUP..range.end.div_ceil(GROUP)].fill(true);
+                    }
                 }
             }
-            self.ranges.push(ranges);
         }
         self.segments.clear();
         self.columns = 0;

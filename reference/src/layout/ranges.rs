@@ -96,6 +96,16 @@ impl Layout {
     }
 }
 
+impl Layout {
+    /// Whether query `q` is known to see the keys that the query before it sees, in every head.
+    pub(crate) fn sees_as_above(&self, q: usize) -> bool {
+        let Window { left, right } = self.window;
+        let rows_are_alike =
+            !self.causal && left.is_none() && right.is_none() && self.global.is_empty();
+        rows_are_alike && (self.heads.is_none() || !q.is_multiple_of(self.block_q()))
+    }
+}
+
 impl VisibleKeys<'_> {
     /// Drops keys below `start` from every source.
     fn advance_to(&mut self, start: usize) {
