@@ -1,7 +1,7 @@
 //! A kernel's PTX on a CUDA device, with the launch its manifest states.
 
 use super::finding;
-use crate::device::{self, DeviceError};
+use crate::device::{self, DeviceError, Plan};
 use crate::diagnostic::Blame;
 use crate::kernel::method::MaskRule;
 use crate::kernel::selection::Kept;
@@ -15,11 +15,26 @@ pub fn run(kernel: &Kernel, problem: &Problem) -> Outcome {
         Ok(binding) => binding,
         Err(error) => return Outcome::Unsupported(error.to_string()),
     };
-    match device::run(kernel.ptx(), &binding) {
-        Ok(written) => decode(kernel, problem, &binding, &written),
-        Err(error @ (DeviceError::Absent(_) | DeviceError::Driver { .. })) => {
-            Outcome::Unsupported(error.to_string())
-        }
+    let ran = device::hardware().and_then(|hardware| {
+        let plan = Plan::of(
+            kernel,
+            binding,
+            (problem.shape, problem.dtype()),
+            &hardware,
+        )?;
+        let written = device::run(kernel.ptx(), plan.binding())?;
+        Ok((plan, written))
+    });
+    match ran {
+        Ok((plan, written)) => decode(kernel, problem, plan.binding(), &written),
+        Err(
+            error @ (DeviceError::Absent(_) | DeviceError::Driver { .. } | DeviceError::Plan(_)),
+        ) => Outcome::Unsupported(error.to_string()),
+        Err(error @ DeviceError::Decode(_)) => Outcome::Trapped(vec![finding(
+            "decode",
+            Blame::Toolkit,
+            error.to_string(),
+        )]),
         Err(error @ DeviceError::Kernel { .. }) => Outcome::Trapped(vec![finding(
             "device-error",
             Blame::Kernel,

@@ -1,187 +1,165 @@
-//! The calls into the CUDA driver: every `unsafe` block of the crate's device side.
+//! The calls into the CUDA driver that cudarc has no safe function for: every `unsafe` block of the device side.
 #![expect(
     unsafe_code,
     reason = "the driver's API is a C library; each block says why it may be called"
 )]
 
 use super::DeviceError;
-use crate::kernel::{Binding, Content};
+use crate::kernel::Binding;
 use cudarc::driver::result::{self, DriverError};
-use cudarc::driver::sys;
+use cudarc::driver::{CudaContext, CudaStream, sys};
 use std::ffi::{CString, c_void};
 use std::ptr;
-use std::sync::Mutex;
+use std::sync::Arc;
 
-/// Byte that fills what the kernel has to write: NaN in every format.
-const UNWRITTEN: u8 = 0xff;
+/// PTX version that a driver is given which does not know the text's own: the first with `sm_90a`. The kernels use no
+/// word of a later one; ptxas accepts them so.
+const OLDER_VERSION: &str = ".version 8.0";
 
-/// One launch at a time: the driver could do more, but a kernel that is stopped takes its whole context with it.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// Bytes for the assembler's words.
+const LOG_BYTES: usize = 8192;
 
-pub(super) fn run(ptx: &str, binding: &Binding) -> Result<Vec<(usize, Vec<u8>)>, DeviceError> {
-    let _turn = ONE_AT_A_TIME
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    if !binding.tensor_maps.is_empty() {
-        let text = "tensor maps are not encoded for a device yet";
-        return Err(DeviceError::Absent(text.to_owned()));
-    }
-    let _context = Context::primary()?;
-    let module = Module::load(ptx)?;
-    let function = module.function(&binding.entry)?;
-    let allocations = binding
-        .buffers
-        .iter()
-        .map(|buffer| match &buffer.content {
-            Content::Bytes(bytes) => Allocation::of(bytes),
-            Content::Uninitialised(count) => Allocation::of(&vec![UNWRITTEN; *count]),
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    let params = binding.param_bytes(|index| allocations[index].address);
-    launch(function, binding, params)?;
-    let written = binding
-        .buffers
-        .iter()
-        .zip(&allocations)
-        .enumerate()
-        .filter(|(_, (buffer, _))| buffer.writable);
-    written
-        .map(|(index, (_, allocation))| Ok((index, allocation.bytes()?)))
-        .collect()
-}
-
-pub(super) fn name() -> Result<String, DeviceError> {
-    let context = Context::primary()?;
-    let device = context.device;
-    let name = result::device::get_name(device).map_err(refused("cuDeviceGetName"))?;
-    let attribute = |attribute| {
-        // SAFETY: `device` came from cuDeviceGet.
-        unsafe { result::device::get_attribute(device, attribute) }
-            .map_err(refused("cuDeviceGetAttribute"))
-    };
-    let major = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
-    let minor = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
-    Ok(format!("{name}, sm_{major}{minor}"))
-}
-
-/// The first device's primary context, current on this thread while this lives.
-struct Context {
-    device: sys::CUdevice,
-}
-
-impl Context {
-    fn primary() -> Result<Self, DeviceError> {
-        // SAFETY: only looks whether a shared library of that name can be loaded; its initialisers are the driver's own.
-        if !unsafe { sys::is_culib_present() } {
-            return Err(DeviceError::Absent(
-                "no CUDA driver on this machine".to_owned(),
-            ));
-        }
-        result::init().map_err(absent("cuInit"))?;
-        let device = result::device::get(0).map_err(absent("cuDeviceGet"))?;
-        // SAFETY: `device` came from cuDeviceGet; released in `drop`.
-        let context = unsafe { result::primary_ctx::retain(device) }
-            .map_err(refused("cuDevicePrimaryCtxRetain"))?;
-        let this = Self { device };
-        // SAFETY: the context was retained above and is released only in `drop`.
-        unsafe { result::ctx::set_current(context) }.map_err(refused("cuCtxSetCurrent"))?;
-        Ok(this)
-    }
-}
-
-impl Drop for Context {
-    fn drop(&mut self) {
-        // SAFETY: retained once in `primary`. An error here has nobody left to hear it, and the process goes on.
-        let _ = unsafe { result::primary_ctx::release(self.device) };
-    }
+/// Whether there is a driver to load.
+pub(super) fn is_present() -> bool {
+    // SAFETY: only looks whether a shared library of that name can be loaded; its initialisers are the driver's own.
+    unsafe { sys::is_culib_present() }
 }
 
 /// A loaded module.
-struct Module(sys::CUmodule);
+#[derive(Debug)]
+pub(super) struct Module {
+    module: sys::CUmodule,
+    context: Arc<CudaContext>,
+}
+
+// SAFETY: a CUmodule is a handle that the driver lets any thread use whose current context is its own; every use binds it.
+unsafe impl Send for Module {}
+// SAFETY: as above; no method changes the handle.
+unsafe impl Sync for Module {}
 
 impl Module {
-    fn load(ptx: &str) -> Result<Self, DeviceError> {
-        let text = CString::new(ptx).map_err(|_| DeviceError::Kernel {
-            call: "cuModuleLoadData",
-            text: "the PTX holds a zero byte".to_owned(),
-        })?;
-        // SAFETY: `text` is a zero-terminated PTX text that outlives the call.
-        unsafe { result::module::load_data(text.as_ptr().cast::<c_void>()) }
-            .map(Self)
-            .map_err(stopped("cuModuleLoadData"))
+    /// Assembles and loads a PTX text.
+    pub(super) fn load(context: &Arc<CudaContext>, ptx: &str) -> Result<Self, DeviceError> {
+        context
+            .bind_to_thread()
+            .map_err(refused("cuCtxSetCurrent"))?;
+        let module = match load(ptx) {
+            Err((sys::CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION, _)) => load(&older(ptx)),
+            other => other,
+        };
+        match module {
+            Ok(module) => Ok(Self {
+                module,
+                context: Arc::clone(context),
+            }),
+            Err((_, text)) => Err(DeviceError::Kernel {
+                call: "cuModuleLoadDataEx",
+                text,
+            }),
+        }
     }
 
-    fn function(&self, entry: &str) -> Result<sys::CUfunction, DeviceError> {
-        let name = CString::new(entry).map_err(|_| DeviceError::Kernel {
-            call: "cuModuleGetFunction",
-            text: "the entry's name holds a zero byte".to_owned(),
-        })?;
+    /// An entry point that may use so much dynamic shared memory.
+    pub(super) fn function(
+        &self,
+        entry: &str,
+        shared_bytes: u32,
+    ) -> Result<sys::CUfunction, DeviceError> {
+        let wrong = |call, text: &str| DeviceError::Kernel {
+            call,
+            text: text.to_owned(),
+        };
+        let name = CString::new(entry)
+            .map_err(|_| wrong("cuModuleGetFunction", "the entry's name holds a zero byte"))?;
+        let shared = i32::try_from(shared_bytes)
+            .map_err(|_| wrong("cuFuncSetAttribute", "more shared memory than any device has"))?;
+        self.context
+            .bind_to_thread()
+            .map_err(refused("cuCtxSetCurrent"))?;
         // SAFETY: the module is loaded until `drop`.
-        unsafe { result::module::get_function(self.0, name) }
-            .map_err(stopped("cuModuleGetFunction"))
+        let function = unsafe { result::module::get_function(self.module, name) }
+            .map_err(stopped("cuModuleGetFunction"))?;
+        let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        // SAFETY: `function` belongs to this module, which is loaded.
+        unsafe { result::function::set_function_attribute(function, attribute, shared) }
+            .map_err(stopped("cuFuncSetAttribute"))?;
+        Ok(function)
     }
 }
 
 impl Drop for Module {
     fn drop(&mut self) {
-        // SAFETY: loaded in `load`, unloaded once; no function of it is used afterwards.
-        let _ = unsafe { result::module::unload(self.0) };
+        // An error here has nobody left to hear it: the context may already be gone with a kernel that was stopped.
+        let _ = self.context.bind_to_thread();
+        // SAFETY: loaded in `load`, unloaded once; whoever has a function of it also holds this.
+        let _ = unsafe { result::module::unload(self.module) };
     }
 }
 
-/// Device memory.
-struct Allocation {
-    address: sys::CUdeviceptr,
-    len: usize,
+/// The text under an older version of PTX.
+fn older(ptx: &str) -> String {
+    let Some(begin) = ptx.find(".version") else {
+        return ptx.to_owned();
+    };
+    let end = ptx[begin..].find('\n').map_or(ptx.len(), |end| begin + end);
+    format!("{}{OLDER_VERSION}{}", &ptx[..begin], &ptx[end..])
 }
 
-impl Allocation {
-    fn of(bytes: &[u8]) -> Result<Self, DeviceError> {
-        // SAFETY: the memory is written below before anybody reads it. An empty buffer still gets an address.
-        let address =
-            unsafe { result::malloc_sync(bytes.len().max(1)) }.map_err(refused("cuMemAlloc"))?;
-        let this = Self {
-            address,
-            len: bytes.len(),
-        };
-        // SAFETY: `address` has `bytes.len()` bytes.
-        unsafe { result::memcpy_htod_sync(address, bytes) }.map_err(refused("cuMemcpyHtoD"))?;
-        Ok(this)
-    }
-
-    fn bytes(&self) -> Result<Vec<u8>, DeviceError> {
-        let mut bytes = vec![0_u8; self.len];
-        // SAFETY: the allocation has `len` bytes, and every bit pattern is a byte.
-        unsafe { result::memcpy_dtoh_sync(&mut bytes, self.address) }
-            .map_err(stopped("cuMemcpyDtoH"))?;
-        Ok(bytes)
+/// Assembles; on failure the driver's code, its text and the assembler's own words.
+fn load(ptx: &str) -> Result<sys::CUmodule, (sys::CUresult, String)> {
+    let Ok(text) = CString::new(ptx) else {
+        let code = sys::CUresult::CUDA_ERROR_INVALID_PTX;
+        return Err((code, "the PTX holds a zero byte".to_owned()));
+    };
+    let mut log = vec![0_u8; LOG_BYTES];
+    let mut options = [
+        sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER,
+        sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES,
+    ];
+    let mut values = [
+        log.as_mut_ptr().cast::<c_void>(),
+        ptr::without_provenance_mut::<c_void>(LOG_BYTES),
+    ];
+    let count = u32::try_from(options.len()).expect("two");
+    let mut module = ptr::null_mut();
+    // SAFETY: `text` is a zero-terminated PTX text; the options are the log's buffer and its size, passed by value as the
+    // driver's API documents; all of them outlive the call.
+    let code = unsafe {
+        sys::cuModuleLoadDataEx(
+            &raw mut module,
+            text.as_ptr().cast::<c_void>(),
+            count,
+            options.as_mut_ptr(),
+            values.as_mut_ptr(),
+        )
+    };
+    match code.result() {
+        Ok(()) => Ok(module),
+        Err(error) => {
+            let said: Vec<u8> = log.into_iter().take_while(|byte| *byte != 0).collect();
+            let said = String::from_utf8_lossy(&said).trim().to_owned();
+            let words = if said.is_empty() {
+                self::text(error)
+            } else {
+                format!("{}: {said}", self::text(error))
+            };
+            Err((code, words))
+        }
     }
 }
 
-impl Drop for Allocation {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `of`, freed once.
-        let _ = unsafe { result::free_sync(self.address) };
-    }
-}
-
-/// Launches and waits.
-fn launch(
+/// Launches on a stream, with the address of each of the binding's buffers. Does not wait.
+pub(super) fn launch(
+    stream: &CudaStream,
     function: sys::CUfunction,
     binding: &Binding,
-    mut params: Vec<u8>,
+    addresses: &[u64],
 ) -> Result<(), DeviceError> {
-    let shared = i32::try_from(binding.shared_bytes).map_err(|_| DeviceError::Kernel {
-        call: "cuFuncSetAttribute",
-        text: format!(
-            "{} bytes of shared memory are more than any device has",
-            binding.shared_bytes
-        ),
-    })?;
-    let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-    // SAFETY: `function` belongs to a module that the caller keeps loaded.
-    unsafe { result::function::set_function_attribute(function, attribute, shared) }
-        .map_err(stopped("cuFuncSetAttribute"))?;
+    stream
+        .context()
+        .bind_to_thread()
+        .map_err(refused("cuCtxSetCurrent"))?;
+    let mut params = binding.param_bytes(|index| addresses[index]);
     let mut size = params.len();
     let tag = |tag: u32| {
         ptr::without_provenance_mut::<c_void>(usize::try_from(tag).expect("at least 32 bits"))
@@ -195,8 +173,9 @@ fn launch(
     ];
     let ([grid_x, grid_y, grid_z], [cta_x, cta_y, cta_z]) = (binding.grid, binding.cta);
     // SAFETY: `extra` is the list that cuLaunchKernel documents: the parameter buffer and its size, both alive until the
-    // call returns, which copies them. What the kernel does with its pointers is the device's to police: a wrong
-    // address is an error of the launch, and no memory of this process is mapped there.
+    // call returns, which copies them. The stream and the function are of the context that is bound. What the kernel does
+    // with its pointers is the device's to police: a wrong address is an error of the launch, and no memory of this
+    // process is mapped there.
     unsafe {
         sys::cuLaunchKernel(
             function,
@@ -207,17 +186,17 @@ fn launch(
             cta_y,
             cta_z,
             binding.shared_bytes,
-            ptr::null_mut(),
+            stream.cu_stream(),
             ptr::null_mut(),
             extra.as_mut_ptr(),
         )
     }
     .result()
-    .map_err(stopped("cuLaunchKernel"))?;
-    result::ctx::synchronize().map_err(stopped("cuCtxSynchronize"))
+    .map_err(stopped("cuLaunchKernel"))
 }
 
-fn text(error: DriverError) -> String {
+/// CUDA's name and text of an error.
+pub(super) fn text(error: DriverError) -> String {
     let words = |found: Result<&std::ffi::CStr, DriverError>| {
         found.map_or_else(
             |_| format!("{:?}", error.0),
@@ -231,25 +210,28 @@ fn text(error: DriverError) -> String {
     )
 }
 
-fn absent(call: &'static str) -> impl Fn(DriverError) -> DeviceError {
-    move |error| {
-        DeviceError::Absent(format!(
-            "no CUDA device on this machine: {call}: {}",
-            text(error)
-        ))
-    }
-}
-
-fn refused(call: &'static str) -> impl Fn(DriverError) -> DeviceError {
+pub(super) fn refused(call: &'static str) -> impl Fn(DriverError) -> DeviceError {
     move |error| DeviceError::Driver {
         call,
         text: text(error),
     }
 }
 
-fn stopped(call: &'static str) -> impl Fn(DriverError) -> DeviceError {
+pub(super) fn stopped(call: &'static str) -> impl Fn(DriverError) -> DeviceError {
     move |error| DeviceError::Kernel {
         call,
         text: text(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_version_is_all_that_changes() {
+        let text = "//\n.version 9.0\n.target sm_90a\n";
+        assert_eq!(older(text), "//\n.version 8.0\n.target sm_90a\n");
+        assert_eq!(older("nothing"), "nothing");
     }
 }

@@ -13,6 +13,8 @@ use flashproof_reference::{Problem, ProblemError, Tensor};
 
 /// Largest dynamic shared memory of a CTA: `sm_90`'s, the most of the targets this tool knows.
 pub const SHARED_BYTES_MAX: i64 = 227 * 1024;
+/// Most CTAs in x, y and z (CUDA C++ Programming Guide, "Technical Specifications per Compute Capability").
+pub const GRID_MAX: [i64; 3] = [0x7fff_ffff, 65535, 65535];
 /// Largest scratch buffer: what a test machine has to spare for one.
 pub const SCRATCH_BYTES_MAX: i64 = 1 << 30;
 
@@ -114,7 +116,7 @@ pub(super) fn bind(manifest: &Manifest, problem: &Problem) -> Result<Binding, Bi
             "grid",
             &manifest.grid,
             &extents,
-            [0x7fff_ffff, 65535, 65535],
+            GRID_MAX,
         )?,
         cta: cta(manifest, &extents)?,
         shared_bytes: {
@@ -155,7 +157,7 @@ pub fn scale_log2(scale: f32) -> f32 {
 
 /// Values of the names. The sums were checked against `seqlen_sum_max`, and no tensor in memory has more than 2^63
 /// elements, so every extent fits.
-fn extents(
+pub(super) fn extents(
     manifest: &Manifest,
     problem: &Problem,
     list: &TileList,
@@ -192,7 +194,7 @@ fn extents(
     })
 }
 
-fn evaluate(
+pub(super) fn evaluate(
     key: &str,
     expression: &Expression,
     extents: &Extents,
@@ -215,7 +217,7 @@ fn evaluate(
     })
 }
 
-fn axes(
+pub(super) fn axes(
     key: &str,
     expressions: &[Expression; 3],
     extents: &Extents,
@@ -235,7 +237,7 @@ fn axes(
     Ok(axes)
 }
 
-fn cta(manifest: &Manifest, extents: &Extents) -> Result<[u32; 3], BindError> {
+pub(super) fn cta(manifest: &Manifest, extents: &Extents) -> Result<[u32; 3], BindError> {
     let cta = axes("cta", &manifest.cta, extents, [1024, 1024, 64])?;
     let threads: i64 = cta.iter().copied().map(i64::from).product();
     if threads > 1024 {
@@ -297,12 +299,12 @@ fn buffer(
 }
 
 /// First token of each sequence, all equally long, and the end of the last.
-fn starts(batch: usize, seqlen: usize) -> Content {
+pub(super) fn starts(batch: usize, seqlen: usize) -> Content {
     let starts: Vec<usize> = (0..=batch).map(|i| i * seqlen).collect();
     indices(&starts)
 }
 
-fn indices(list: &[usize]) -> Content {
+pub(super) fn indices(list: &[usize]) -> Content {
     let word = |index: &usize| u32::try_from(*index).expect("the number of tiles was checked");
     Content::Bytes(
         list.iter()

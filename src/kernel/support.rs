@@ -104,6 +104,24 @@ pub enum Unsupported {
         /// How many.
         found: usize,
     },
+    /// Thresholds of another shape than the kernel takes.
+    #[error("{found} thresholds, but this kernel takes {expected} here: num_q_heads times the tiles of queries, those of cached keys counted")]
+    Thresholds {
+        /// How many were given.
+        found: usize,
+        /// How many there must be.
+        expected: usize,
+    },
+    /// A threshold that decides nothing.
+    #[error("the threshold of q_head {q_head}, tile {tile} is NaN (0x{bits:08x}): it must be a number or an infinity")]
+    ThresholdNan {
+        /// Query head.
+        q_head: usize,
+        /// Tile of queries, cached ones counted.
+        tile: usize,
+        /// The bits found.
+        bits: u32,
+    },
     /// A layout that has no tile list.
     #[error(transparent)]
     Tiles(#[from] TileError),

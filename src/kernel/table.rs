@@ -6,6 +6,7 @@ use super::check::{self, Mismatch};
 use super::extents::nearest;
 use super::manifest::{Manifest, ManifestError};
 use super::output::{self, DecodeError, Outputs};
+use super::request::{self, Request};
 use crate::ptx::Module;
 use flashproof_reference::{DType, Problem, Shape};
 use std::borrow::Cow;
@@ -81,6 +82,15 @@ impl Kernel {
     /// The launch that computes `problem`.
     pub fn bind(&self, problem: &Problem) -> Result<Binding, BindError> {
         bind::bind(&self.manifest, problem)
+    }
+
+    /// The launch for tensors that lie elsewhere: as [`bind`](Self::bind), with q, k and v as so many bytes that nothing
+    /// has written. They are contiguous, in the manifest's order of axes.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind); thresholds where the kernel takes none, or none where it takes them.
+    pub fn bind_shape(&self, request: &Request<'_>) -> Result<Binding, BindError> {
+        request::bind(&self.manifest, request)
     }
 
     /// Outputs of a launch, from the bytes of its buffers `o` and `lse` (if it has one).
