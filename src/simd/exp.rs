@@ -10,6 +10,7 @@
 //! exponential (test `every_f32`): 1.06 ulp where multiply-add is fused, 1.03 where it is not. Below -87 the result is 0,
 //! which is off by less than `e^-87 < 2^-125`.
 
+use super::products::Products;
 use super::vector::Vector;
 use super::{LANES, Lanes, Task};
 
@@ -63,7 +64,7 @@ pub(super) struct ExpsTask<'a>(pub(super) &'a mut [f32]);
 
 impl Task for ExpsTask<'_> {
     #[inline(always)]
-    fn run<V: Vector, const ROWS: usize, const CHUNKS: usize>(self) {
+    fn run<V: Products, const ROWS: usize, const CHUNKS: usize>(self) {
         let (groups, rest) = self.0.as_chunks_mut::<LANES>();
         for group in groups {
             ExpTask(group).run::<V, ROWS, CHUNKS>();

@@ -9,12 +9,16 @@
 
 mod exp;
 pub mod matmul;
+mod products;
+pub mod tensor_tile;
 mod tile;
 mod vector;
 
 pub use exp::WEIGHT_ZERO_BELOW;
 pub use tile::{Scores, TILE_Q, outputs, scores, weights};
 
+use products::Products;
+use std::sync::LazyLock;
 #[cfg(target_arch = "x86_64")]
 use vector::{Avx2, Avx512};
 use vector::{Portable, Vector};
@@ -63,7 +67,9 @@ impl Level {
 
     /// The best level of this machine.
     pub fn best() -> Self {
-        Self::available().pop().unwrap_or(Self::PORTABLE)
+        static BEST: LazyLock<Level> =
+            LazyLock::new(|| Level::available().pop().unwrap_or(Level::PORTABLE));
+        *BEST
     }
 
     /// Whether `a * b + c` is rounded once at this level (in the sums; nothing else is fused).
@@ -118,7 +124,7 @@ impl Level {
 /// A loop. `ROWS` query rows are worked on at a time, and `CHUNKS` groups of channels, so that the sums in progress fill
 /// the registers and no more. Neither changes a bit of the result.
 trait Task {
-    fn run<V: Vector, const ROWS: usize, const CHUNKS: usize>(self);
+    fn run<V: Products, const ROWS: usize, const CHUNKS: usize>(self);
 }
 
 #[cfg(target_arch = "x86_64")]

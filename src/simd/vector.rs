@@ -69,7 +69,7 @@ mod x86 {
 
     /// Two registers of AVX2; needs FMA as well.
     #[derive(Clone, Copy)]
-    pub(in super::super) struct Avx2(__m256, __m256);
+    pub(in super::super) struct Avx2(pub(in super::super) __m256, pub(in super::super) __m256);
 
     impl Vector for Avx2 {
         const FUSED: bool = true;
@@ -116,7 +116,7 @@ mod x86 {
 
     /// One register of AVX-512.
     #[derive(Clone, Copy)]
-    pub(in super::super) struct Avx512(__m512);
+    pub(in super::super) struct Avx512(pub(in super::super) __m512);
 
     impl Vector for Avx512 {
         const FUSED: bool = true;

@@ -21,6 +21,8 @@ pub use vectors::{BadRow, Gpu, Measurement, Row, UnknownMeasurement};
 pub(crate) use warpgroup::{ByteFloat, WGMMA_DEPTH, WgmmaOperands, wgmma};
 
 use super::target::Target;
+use crate::simd::Level;
+use crate::simd::tensor_tile::{self, Blocks, Half};
 use columns::{COLUMNS, Columns, DEPTH, Element};
 
 /// Rows of a tile.
@@ -144,6 +146,9 @@ pub fn mma(
         tile.registers(),
         "fragments of {tile:?}"
     );
+    if let Some(d) = on_lanes(Level::best(), target, tile, a, b, c) {
+        return d;
+    }
     let mut rows = [[0_u32; DEPTH]; ROWS];
     let mut columns = [[0_u32; DEPTH]; COLUMNS];
     let per_register = tile.per_register();
@@ -165,6 +170,31 @@ pub fn mma(
     spread(tile.accumulator, c, &mut accumulators);
     multiply(target, tile, &rows, &columns, &mut accumulators);
     gather(tile.accumulator, &accumulators)
+}
+
+/// The tile by the machine's vector instructions; `None` where a number is outside their range, or the formats are.
+fn on_lanes(
+    level: Level,
+    target: Target,
+    tile: Tile,
+    a: &[Fragment],
+    b: &[Fragment],
+    c: &[Fragment],
+) -> Option<[Fragment; 4]> {
+    let format = match tile.operand {
+        Operand::F16 => Half::F16,
+        Operand::Bf16 => Half::Bf16,
+        Operand::Tf32 | Operand::E4m3 | Operand::E5m2 => return None,
+    };
+    let how = alignment(target, tile);
+    let blocks = match (how.terms, how.fraction_bits) {
+        (8, 24) => Blocks::OfEight,
+        (terms, 25) if terms == tile.k => Blocks::Whole,
+        _ => return None,
+    };
+    // Four registers of accumulators: f32.
+    let c = c.try_into().ok()?;
+    tensor_tile::tile(level, (format, blocks), a, b, c)
 }
 
 /// `accumulators[i][j] += sum over l of rows[i][l] * columns[j][l]`, as one `mma.sync` of this tile computes it. Operands
@@ -379,19 +409,26 @@ mod tests {
     }
 
     fn check(target: Target, tile: Tile, a: &[Fragment], b: &[Fragment], c: &[Fragment]) {
-        let d = mma(target, tile, a, b, c);
         let expected = slow(target, tile, a, b, c);
-        for lane in 0..32 {
-            for which in 0..4 {
-                let got = match tile.accumulator {
-                    Accumulator::F32 => d[which][lane],
-                    Accumulator::F16 => d[which >> 1][lane] >> (16 * (which & 1)) & 0xffff,
-                };
-                let want = expected[4 * lane + which];
-                assert_eq!(
-                    got, want,
-                    "{target} {tile:?} lane {lane} element {which}: {got:#010x} for {want:#010x}"
-                );
+        let mut every = vec![mma(target, tile, a, b, c)];
+        every.extend(
+            Level::available()
+                .into_iter()
+                .filter_map(|level| on_lanes(level, target, tile, a, b, c)),
+        );
+        for d in every {
+            for lane in 0..32 {
+                for which in 0..4 {
+                    let got = match tile.accumulator {
+                        Accumulator::F32 => d[which][lane],
+                        Accumulator::F16 => d[which >> 1][lane] >> (16 * (which & 1)) & 0xffff,
+                    };
+                    let want = expected[4 * lane + which];
+                    assert_eq!(
+                        got, want,
+                        "{target} {tile:?} lane {lane} element {which}: {got:#010x} for {want:#010x}"
+                    );
+                }
             }
         }
     }
@@ -486,6 +523,23 @@ mod tests {
         }
         assert_eq!(c, [33.0_f32.to_bits(); COLUMNS]);
         assert!(decode_columns(f16_tile(16), &[[0x7c00; DEPTH]; COLUMNS]).is_none());
+        for level in Level::available() {
+            for target in Target::ALL {
+                let run = |a: u32| {
+                    let (a, b) = ([[a; 32]; 4], [[0x4000_4000; 32]; 2]);
+                    on_lanes(
+                        level,
+                        target,
+                        f16_tile(16),
+                        &a,
+                        &b,
+                        &[[1.0_f32.to_bits(); 32]; 4],
+                    )
+                };
+                assert_eq!(run(0x3c00_3c00), Some([[33.0_f32.to_bits(); 32]; 4]));
+                assert_eq!(run(0x3c00_7c00), None, "infinities are not for this path");
+            }
+        }
     }
 
     #[test]
