@@ -16,12 +16,7 @@ pub fn run(kernel: &Kernel, problem: &Problem) -> Outcome {
         Err(error) => return Outcome::Unsupported(error.to_string()),
     };
     let ran = device::hardware().and_then(|hardware| {
-        let plan = Plan::of(
-            kernel,
-            binding,
-            (problem.shape, problem.dtype()),
-            &hardware,
-        )?;
+        let plan = Plan::of(kernel, binding, (problem.shape, problem.dtype()), &hardware)?;
         let written = device::run(kernel.ptx(), plan.binding())?;
         Ok((plan, written))
     });
@@ -30,11 +25,9 @@ pub fn run(kernel: &Kernel, problem: &Problem) -> Outcome {
         Err(
             error @ (DeviceError::Absent(_) | DeviceError::Driver { .. } | DeviceError::Plan(_)),
         ) => Outcome::Unsupported(error.to_string()),
-        Err(error @ DeviceError::Decode(_)) => Outcome::Trapped(vec![finding(
-            "decode",
-            Blame::Toolkit,
-            error.to_string(),
-        )]),
+        Err(error @ DeviceError::Decode(_)) => {
+            Outcome::Trapped(vec![finding("decode", Blame::Toolkit, error.to_string())])
+        }
         Err(error @ DeviceError::Kernel { .. }) => Outcome::Trapped(vec![finding(
             "device-error",
             Blame::Kernel,

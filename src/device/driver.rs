@@ -71,8 +71,12 @@ impl Module {
         };
         let name = CString::new(entry)
             .map_err(|_| wrong("cuModuleGetFunction", "the entry's name holds a zero byte"))?;
-        let shared = i32::try_from(shared_bytes)
-            .map_err(|_| wrong("cuFuncSetAttribute", "more shared memory than any device has"))?;
+        let shared = i32::try_from(shared_bytes).map_err(|_| {
+            wrong(
+                "cuFuncSetAttribute",
+                "more shared memory than any device has",
+            )
+        })?;
         self.context
             .bind_to_thread()
             .map_err(refused("cuCtxSetCurrent"))?;

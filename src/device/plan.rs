@@ -67,7 +67,9 @@ pub enum PlanError {
         needed: String,
     },
     /// A launch that the card has no room for.
-    #[error("{kernel} needs {needed} bytes of shared memory, but {hardware} gives a CTA at most {most}")]
+    #[error(
+        "{kernel} needs {needed} bytes of shared memory, but {hardware} gives a CTA at most {most}"
+    )]
     Shared {
         /// The kernel.
         kernel: String,

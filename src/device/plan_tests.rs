@@ -51,8 +51,14 @@ fn the_kernel_is_the_cards_and_the_layouts() {
     assert_eq!(chosen(&thresholds), "bsfa_sm80");
     // On Hopper, its own kernel where this program carries one, else the one for all.
     let on_h200 = attention(SHAPE, blocks()).plan(&Hardware::h200()).unwrap();
-    let own = kernel::all().iter().any(|k| k.name() == "block_sparse_sm90");
-    let expected = if own { "block_sparse_sm90" } else { "block_sparse_sm80" };
+    let own = kernel::all()
+        .iter()
+        .any(|k| k.name() == "block_sparse_sm90");
+    let expected = if own {
+        "block_sparse_sm90"
+    } else {
+        "block_sparse_sm80"
+    };
     assert_eq!(on_h200.kernel().name(), expected);
     // head_dim 32 has no kernel of Hopper's own.
     let narrow = dense(Shape {
@@ -263,7 +269,9 @@ fn a_problem_and_its_attention_have_the_same_launch() {
         .with_values([&problem.q, &problem.k, &problem.v])
         .unwrap();
     assert_eq!(given.binding(), &full);
-    let swapped = plan.clone().with_values([&problem.q, &problem.q, &problem.v]);
+    let swapped = plan
+        .clone()
+        .with_values([&problem.q, &problem.q, &problem.v]);
     assert_eq!(
         swapped.unwrap_err().to_string(),
         "k has 102400 elements, but its shape needs 76800"

@@ -225,9 +225,7 @@ fn look(context: &CudaContext) -> Result<Hardware, DriverError> {
             count(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
         ),
         multiprocessors: count(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
-        shared_bytes_max: count(
-            Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
-        )?,
+        shared_bytes_max: count(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
         l2_bytes: u64::from(count(Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)?),
     })
 }
@@ -280,23 +278,16 @@ impl Prepared {
         let (v, _v) = v.device_ptr(stream);
         let (o, _o) = o.device_ptr_mut(stream);
         let (lse, _lse) = lse.device_ptr_mut(stream);
-        let view = |name, extents, address, len| {
-            View::contiguous(name, T::DTYPE, extents, address, len)
-        };
+        let view =
+            |name, extents, address, len| View::contiguous(name, T::DTYPE, extents, address, len);
         let inputs = [
             view("q", q_extents, q, lens[0]),
             view("k", kv_extents, k, lens[1]),
             view("v", kv_extents, v, lens[2]),
         ];
         let o_view = view("o", q_extents, o, lens[3]);
-        let lse_view =
-            View::contiguous("lse", DType::F32, [batch, heads, seqlen, 1], lse, lse_len);
-        super::plan::check_views(
-            (self.shape, self.dtype),
-            &inputs,
-            &o_view,
-            Some(&lse_view),
-        )?;
+        let lse_view = View::contiguous("lse", DType::F32, [batch, heads, seqlen, 1], lse, lse_len);
+        super::plan::check_views((self.shape, self.dtype), &inputs, &o_view, Some(&lse_view))?;
         let guards: Vec<_> = self
             .own
             .iter()

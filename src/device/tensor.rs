@@ -51,7 +51,9 @@ pub enum ViewError {
         expected: usize,
     },
     /// Rows that do not follow each other.
-    #[error("{name} has a stride of {found} elements along {axis}, but tensors are contiguous: it must be {expected}")]
+    #[error(
+        "{name} has a stride of {found} elements along {axis}, but tensors are contiguous: it must be {expected}"
+    )]
     Stride {
         /// Which tensor.
         name: &'static str,

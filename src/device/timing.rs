@@ -72,8 +72,7 @@ impl Stopwatch {
             .synchronize()
             .map_err(stopped("cuStreamSynchronize"))?;
         let begin = Instant::now();
-        while times.len() < runs.least || (times.len() < runs.most && begin.elapsed() < runs.span)
-        {
+        while times.len() < runs.least || (times.len() < runs.most && begin.elapsed() < runs.span) {
             self.stream
                 .memset_zeros(&mut self.flush)
                 .map_err(refused("cuMemsetD8Async"))?;

@@ -54,19 +54,42 @@ pub(super) fn bind(manifest: &Manifest, problem: &Problem) -> Result<Binding, Bi
     support::check(manifest, problem)?;
     let list = tiles::lower(&problem.layout, manifest.tile_shape()).map_err(Unsupported::from)?;
     let extents = extents(manifest, problem, &list)?;
+    assemble(manifest, problem, &extents, |name| {
+        content(name, manifest, problem, &list)
+    })
+}
+
+/// The launch once the extents are known and it is known what each buffer holds. Of `problem` no values are read.
+pub(super) fn assemble(
+    manifest: &Manifest,
+    problem: &Problem,
+    extents: &Extents,
+    content: impl Fn(BufferName) -> Result<Content, BindError>,
+) -> Result<Binding, BindError> {
+    // What names a tensor twice means one tensor.
+    let shared = |buffers: &mut Vec<Buffer>, name: BufferName| {
+        let known = buffers.iter().position(|known| known.name == name.text());
+        if let Some(index) = known {
+            return Ok(index);
+        }
+        buffers.push(Buffer {
+            name: name.text().to_owned(),
+            content: content(name)?,
+            writable: name.is_output(),
+        });
+        Ok::<_, BindError>(buffers.len() - 1)
+    };
     let mut buffers = Vec::new();
     let mut args = Vec::new();
     let mut tensor_maps = Vec::new();
     for param in &manifest.params {
         let key = || format!("{}.value", param.key);
         let arg = match &param.value {
-            ParamValue::Pointer(name) => {
-                Arg::Pointer(shared(&mut buffers, *name, manifest, problem, &list)?)
-            }
+            ParamValue::Pointer(name) => Arg::Pointer(shared(&mut buffers, *name)?),
             ParamValue::Null => Arg::U64(0),
             ParamValue::Scratch { bytes, zeroed } => {
                 let key = format!("{}.bytes", param.key);
-                let bytes = evaluate(&key, bytes, &extents, 0, SCRATCH_BYTES_MAX)?;
+                let bytes = evaluate(&key, bytes, extents, 0, SCRATCH_BYTES_MAX)?;
                 let bytes = usize::try_from(bytes).expect("checked against the limit");
                 buffers.push(Buffer {
                     name: format!("scratch of {}", param.name.as_ref().unwrap_or(&param.key)),
@@ -81,7 +104,7 @@ pub(super) fn bind(manifest: &Manifest, problem: &Problem) -> Result<Binding, Bi
             }
             ParamValue::Integer(ty, expression) => {
                 let [least, greatest] = ty.range();
-                let value = evaluate(&key(), expression, &extents, least, greatest)?;
+                let value = evaluate(&key(), expression, extents, least, greatest)?;
                 let low = low_u32(value.cast_unsigned());
                 match ty {
                     IntegerType::U8 => Arg::U8(u8::try_from(low).expect("in its range")),
@@ -94,7 +117,7 @@ pub(super) fn bind(manifest: &Manifest, problem: &Problem) -> Result<Binding, Bi
             ParamValue::F32(FloatName::ScaleLog2) => Arg::F32(scale_log2(problem.scale)),
             ParamValue::F32(FloatName::Constant(x)) => Arg::F32(*x),
             ParamValue::TensorMap(map) => {
-                let index = shared(&mut buffers, map.tensor, manifest, problem, &list)?;
+                let index = shared(&mut buffers, map.tensor)?;
                 let of_keys = matches!(map.tensor, BufferName::K | BufferName::V);
                 let extents = if of_keys {
                     problem.shape.kv_extents()
@@ -112,18 +135,13 @@ pub(super) fn bind(manifest: &Manifest, problem: &Problem) -> Result<Binding, Bi
     }
     Ok(Binding {
         entry: manifest.entry_for(problem.dtype(), problem.shape.head_dim),
-        grid: axes(
-            "grid",
-            &manifest.grid,
-            &extents,
-            GRID_MAX,
-        )?,
-        cta: cta(manifest, &extents)?,
+        grid: axes("grid", &manifest.grid, extents, GRID_MAX)?,
+        cta: cta(manifest, extents)?,
         shared_bytes: {
             let value = evaluate(
                 "shared_bytes",
                 &manifest.shared_bytes,
-                &extents,
+                extents,
                 0,
                 SHARED_BYTES_MAX,
             )?;
@@ -133,21 +151,6 @@ pub(super) fn bind(manifest: &Manifest, problem: &Problem) -> Result<Binding, Bi
         buffers,
         tensor_maps,
     })
-}
-
-/// Index of the buffer of that name, made where it is not there yet: what names a tensor twice means one tensor.
-fn shared(
-    buffers: &mut Vec<Buffer>,
-    name: BufferName,
-    manifest: &Manifest,
-    problem: &Problem,
-    list: &TileList,
-) -> Result<usize, BindError> {
-    if let Some(index) = buffers.iter().position(|known| known.name == name.text()) {
-        return Ok(index);
-    }
-    buffers.push(buffer(name, manifest, problem, list)?);
-    Ok(buffers.len() - 1)
 }
 
 /// `RN(scale * log2(e))` in f32: the factor with which a base-2 exponential takes scores.
@@ -250,18 +253,19 @@ pub(super) fn cta(manifest: &Manifest, extents: &Extents) -> Result<[u32; 3], Bi
     Ok(cta)
 }
 
-fn buffer(
+/// What the buffer of a name holds when the kernel starts.
+pub(super) fn content(
     name: BufferName,
     manifest: &Manifest,
     problem: &Problem,
     list: &TileList,
-) -> Result<Buffer, BindError> {
+) -> Result<Content, BindError> {
     let shape = &problem.shape;
     let input = |tensor: &Tensor, extents: [usize; 4]| {
         Content::Bytes(in_order(tensor, extents, manifest.tensor_order))
     };
     let rows = shape.batch * shape.num_q_heads * shape.seqlen_q;
-    let content = match name {
+    Ok(match name {
         BufferName::Q => input(&problem.q, shape.q_extents()),
         BufferName::K => input(&problem.k, shape.kv_extents()),
         BufferName::V => input(&problem.v, shape.kv_extents()),
@@ -290,11 +294,6 @@ fn buffer(
                 .flat_map(|mask| mask.to_le_bytes())
                 .collect(),
         ),
-    };
-    Ok(Buffer {
-        name: name.text().to_owned(),
-        content,
-        writable: name.is_output(),
     })
 }
 

@@ -1,12 +1,11 @@
 //! A launch for tensors that lie elsewhere: what [`super::bind`] gives, from shapes alone.
 
-use super::bind::{self, BindError, SHARED_BYTES_MAX, axes, cta, evaluate, extents, indices};
-use super::binding::{Arg, Binding, Buffer, Content};
-use super::manifest::{BufferName, FloatName, IntegerType, Manifest, MaskRule, ParamValue};
+use super::bind::{self, BindError, assemble, extents};
+use super::binding::{Binding, Content};
+use super::manifest::{BufferName, Manifest, MaskRule};
 use super::selection;
 use super::support::{self, Unsupported};
-use super::tiles::{self, TileList};
-use crate::convert::low_u32;
+use super::tiles;
 use flashproof_reference::{DType, Layout, Problem, ProblemError, Shape, Tensor};
 
 /// A problem without its values.
@@ -68,75 +67,31 @@ pub(super) fn bind(manifest: &Manifest, request: &Request<'_>) -> Result<Binding
     check_thresholds(manifest, request)?;
     let list = tiles::lower(request.layout, manifest.tile_shape()).map_err(Unsupported::from)?;
     let extents = extents(manifest, &problem, &list)?;
-    let mut buffers = Vec::new();
-    let mut args = Vec::new();
-    for param in &manifest.params {
-        let key = || format!("{}.value", param.key);
-        let arg = match &param.value {
-            ParamValue::Pointer(name) => {
-                buffers.push(Buffer {
-                    name: name.text().to_owned(),
-                    content: content(*name, manifest, request, &list, [q, kv]),
-                    writable: name.is_output(),
-                });
-                Arg::Pointer(buffers.len() - 1)
+    assemble(manifest, &problem, &extents, |name| {
+        Ok(match name {
+            BufferName::Q => Content::Uninitialised(q * request.dtype.size_bytes()),
+            BufferName::K | BufferName::V => {
+                Content::Uninitialised(kv * request.dtype.size_bytes())
             }
-            ParamValue::Null => Arg::U64(0),
-            ParamValue::Scratch { bytes, zeroed } => {
-                let key = format!("{}.bytes", param.key);
-                let bytes = evaluate(&key, bytes, &extents, 0, bind::SCRATCH_BYTES_MAX)?;
-                let bytes = usize::try_from(bytes).expect("checked against the limit");
-                buffers.push(Buffer {
-                    name: format!("scratch of {}", param.name.as_ref().unwrap_or(&param.key)),
-                    content: if *zeroed {
-                        Content::Bytes(vec![0; bytes])
-                    } else {
-                        Content::Uninitialised(bytes)
-                    },
-                    writable: true,
-                });
-                Arg::Pointer(buffers.len() - 1)
-            }
-            ParamValue::Integer(ty, expression) => {
-                let [least, greatest] = ty.range();
-                let value = evaluate(&key(), expression, &extents, least, greatest)?;
-                integer(*ty, value)
-            }
-            ParamValue::F32(FloatName::Scale) => Arg::F32(request.scale),
-            ParamValue::F32(FloatName::ScaleLog2) => Arg::F32(bind::scale_log2(request.scale)),
-            ParamValue::F32(FloatName::Constant(x)) => Arg::F32(*x),
-            ParamValue::TensorMap(map) => {
-                let tensor = map.tensor.text();
-                return Err(Unsupported::TensorMap { tensor }.into());
-            }
-        };
-        args.push((param.offset, arg));
-    }
-    let shared = evaluate(
-        "shared_bytes",
-        &manifest.shared_bytes,
-        &extents,
-        0,
-        SHARED_BYTES_MAX,
-    )?;
-    Ok(Binding {
-        entry: manifest.entry_for(request.dtype, request.shape.head_dim),
-        grid: axes("grid", &manifest.grid, &extents, bind::GRID_MAX)?,
-        cta: cta(manifest, &extents)?,
-        shared_bytes: u32::try_from(shared).expect("checked against the limit"),
-        args,
-        buffers,
+            BufferName::Thresholds => Content::Bytes(
+                request
+                    .thresholds
+                    .unwrap_or_default()
+                    .iter()
+                    .flat_map(|threshold| threshold.to_le_bytes())
+                    .collect(),
+            ),
+            BufferName::O
+            | BufferName::Lse
+            | BufferName::RowPtr
+            | BufferName::ColIdx
+            | BufferName::TileMask
+            | BufferName::Order
+            | BufferName::Kept
+            | BufferName::CuSeqlensQ
+            | BufferName::CuSeqlensKv => bind::content(name, manifest, &problem, &list)?,
+        })
     })
-}
-
-fn integer(ty: IntegerType, value: i64) -> Arg {
-    let low = low_u32(value.cast_unsigned());
-    match ty {
-        IntegerType::U8 => Arg::U8(u8::try_from(low).expect("in its range")),
-        IntegerType::U16 => Arg::U16(u16::try_from(low).expect("in its range")),
-        IntegerType::U32 | IntegerType::I32 => Arg::U32(low),
-        IntegerType::U64 | IntegerType::I64 => Arg::U64(value.cast_unsigned()),
-    }
 }
 
 /// The problem with empty tensors, of which only formats, extents and layout may be asked.
@@ -202,47 +157,6 @@ fn threshold_count(manifest: &Manifest, request: &Request<'_>) -> usize {
     request.shape.num_q_heads * threshold_tiles(manifest, request).1
 }
 
-fn content(
-    name: BufferName,
-    manifest: &Manifest,
-    request: &Request<'_>,
-    list: &TileList,
-    [q, kv]: [usize; 2],
-) -> Content {
-    let shape = &request.shape;
-    let element = request.dtype.size_bytes();
-    let rows = shape.batch * shape.num_q_heads * shape.seqlen_q;
-    match name {
-        BufferName::Q | BufferName::O => Content::Uninitialised(q * element),
-        BufferName::K | BufferName::V => Content::Uninitialised(kv * element),
-        BufferName::Lse => Content::Uninitialised(rows * 4),
-        BufferName::RowPtr => indices(&list.row_ptr),
-        BufferName::ColIdx => indices(&list.col_idx),
-        BufferName::Order => indices(&list.longest_first(shape.batch, shape.num_q_heads)),
-        BufferName::TileMask => Content::Bytes(
-            list.tile_mask
-                .iter()
-                .flat_map(|mask| mask.to_le_bytes())
-                .collect(),
-        ),
-        BufferName::Thresholds => Content::Bytes(
-            request
-                .thresholds
-                .unwrap_or_default()
-                .iter()
-                .flat_map(|threshold| threshold.to_le_bytes())
-                .collect(),
-        ),
-        BufferName::Kept => {
-            let tile = manifest.tile_shape();
-            let q_tiles = shape.batch * shape.num_q_heads * shape.seqlen_q.div_ceil(tile.tile_q);
-            Content::Uninitialised(q_tiles * selection::kept_words(shape, tile) * 4)
-        }
-        BufferName::CuSeqlensQ => bind::starts(shape.batch, shape.seqlen_q),
-        BufferName::CuSeqlensKv => bind::starts(shape.batch, shape.seqlen_kv),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,6 +179,7 @@ mod tests {
             "kernel=block_sparse_sm80 batch=2 num_q_heads=4 num_kv_heads=2 seqlen_q=65 seqlen_kv=130 layout=blocks(500,16,32,3)+causal",
             "kernel=window_sm80 seqlen_q=70 seqlen_kv=200 head_dim=64 layout=window(9,3)+sinks(4)",
             "kernel=bsfa_sm80 num_q_heads=2 num_kv_heads=1 seqlen_q=70 seqlen_kv=300 layout=causal",
+            "kernel=block_sparse_sm90 num_q_heads=2 seqlen_q=70 seqlen_kv=300 head_dim=64 layout=blocks(300,16,16,1)",
         ] {
             let case: Case = text.parse().unwrap();
             let problem = case.problem().unwrap();

@@ -105,7 +105,9 @@ pub enum Unsupported {
         found: usize,
     },
     /// Thresholds of another shape than the kernel takes.
-    #[error("{found} thresholds, but this kernel takes {expected} here: num_q_heads times the tiles of queries, those of cached keys counted")]
+    #[error(
+        "{found} thresholds, but this kernel takes {expected} here: num_q_heads times the tiles of queries, those of cached keys counted"
+    )]
     Thresholds {
         /// How many were given.
         found: usize,
@@ -113,7 +115,9 @@ pub enum Unsupported {
         expected: usize,
     },
     /// A threshold that decides nothing.
-    #[error("the threshold of q_head {q_head}, tile {tile} is NaN (0x{bits:08x}): it must be a number or an infinity")]
+    #[error(
+        "the threshold of q_head {q_head}, tile {tile} is NaN (0x{bits:08x}): it must be a number or an infinity"
+    )]
     ThresholdNan {
         /// Query head.
         q_head: usize,

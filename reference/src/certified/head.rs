@@ -92,7 +92,7 @@ pub(super) fn all_finite(numbers: &[f64]) -> bool {
     let mut lanes = [0.0; LANES];
     for numbers in numbers.chunks(LANES) {
         for (lane, x) in lanes.iter_mut().zip(numbers) {
-            *lane += x - x; // NaN, and stays it
+            *lane += x * 0.0; // NaN, and stays it, where x is not finite
         }
     }
     lanes.iter().all(|lane| *lane == 0.0)
