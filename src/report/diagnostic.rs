@@ -83,6 +83,9 @@ fn write_text(out: &mut String, diagnostic: &Diagnostic, case: Option<&str>) -> 
     Ok(())
 }
 
+/// Characters of a PTX statement that text shows; JSON has all.
+const STATEMENT_CHARS: usize = 140;
+
 fn write_site(out: &mut String, site: &Site, number: Option<usize>) -> std::fmt::Result {
     let cuda = site.cuda.as_ref().map(|innermost| {
         let calls: String = site
@@ -99,7 +102,11 @@ fn write_site(out: &mut String, site: &Site, number: Option<usize>) -> std::fmt:
         (None, None) => writeln!(out, "  -->")?,
     }
     if let Some(statement) = &site.statement {
-        writeln!(out, "   |   {statement}")?;
+        // A product of warpgroups names up to 128 registers.
+        match statement.char_indices().nth(STATEMENT_CHARS) {
+            Some((end, _)) => writeln!(out, "   |   {} ...", &statement[..end])?,
+            None => writeln!(out, "   |   {statement}")?,
+        }
     }
     match number {
         Some(number) => writeln!(out, "   |   ({number}) {}", site.label),
@@ -190,6 +197,15 @@ mod tests {
            = case: kernel=racy seqlen_q=2
            = help: order the two with a barrier
         ");
+    }
+
+    #[test]
+    fn long_statements_are_cut() {
+        let mut race = race();
+        race.sites[0].statement = Some("é".repeat(STATEMENT_CHARS + 1));
+        let text = text(&race, None);
+        assert!(text.contains("é ...\n"), "{text}");
+        assert_eq!(text.matches('é').count(), STATEMENT_CHARS);
     }
 
     #[test]

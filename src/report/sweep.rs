@@ -1,14 +1,17 @@
 //! Many cases of one kernel: verdicts counted, failures with the command that repeats each.
 
 use super::{diagnostic, verdict};
-use crate::diagnostic::Blame;
+use crate::diagnostic::{Blame, Code};
 use crate::oracle::{CaseReport, Tally};
 use crate::verdict::{Agreement, Fault, Verdict};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Failures shown in full; the others are counted.
 const SHOWN: usize = 3;
+/// Findings of one code shown of a case.
+const SHOWN_OF_A_CODE: usize = 2;
 
 /// What came of the cases of one kernel.
 #[derive(Clone, Debug)]
@@ -111,14 +114,28 @@ impl Sweep {
 
     fn write_failure(&self, out: &mut String, report: &CaseReport) -> std::fmt::Result {
         let case = report.case.to_string();
+        let mut by_code: BTreeMap<Code, usize> = BTreeMap::new();
         if let Verdict::Disagree(faults) = &report.verdict {
             for fault in faults {
                 match fault {
                     Fault::Elements(elements) => writeln!(out, "disagree: {elements}")?,
                     Fault::Finding(finding) | Fault::Trap(finding) => {
-                        out.push_str(&diagnostic::text(finding, Some(&case)));
+                        let count = by_code.entry(finding.code).or_default();
+                        *count += 1;
+                        if *count <= SHOWN_OF_A_CODE {
+                            out.push_str(&diagnostic::text(finding, Some(&case)));
+                        }
                     }
                 }
+            }
+        }
+        for (code, count) in by_code {
+            if count > SHOWN_OF_A_CODE {
+                let more = count - SHOWN_OF_A_CODE;
+                writeln!(
+                    out,
+                    "{more} more {code} in this case, at other places: all with --format json"
+                )?;
             }
         }
         // Faults are what blames the kernel; a finding that does not is still said.
@@ -278,6 +295,20 @@ mod tests {
             "flashproof verify --case 'kernel=ragged_tail_scores_zero seqlen_q=16 seqlen_kv=17'";
         assert!(text.contains(command), "{text}");
         assert!(text.contains("outputs outside their bounds"), "{text}");
+    }
+
+    #[test]
+    fn findings_of_one_code_are_shown_twice_and_counted() {
+        let mut sweep = sweep(&["kernel=copy_barrier_missing seqlen_q=64 seqlen_kv=256"]);
+        let Verdict::Disagree(faults) = &mut sweep.reports[0].verdict else {
+            panic!("a defect agrees")
+        };
+        let found = |fault: &Fault| matches!(fault, Fault::Finding(_));
+        let finding = faults.iter().find(|fault| found(fault)).unwrap().clone();
+        *faults = vec![finding.clone(), finding.clone(), finding.clone(), finding];
+        let text = sweep.text();
+        assert_eq!(text.matches("kernel bug[").count(), 2, "{text}");
+        assert!(text.contains("2 more shared-race in this case"), "{text}");
     }
 
     #[test]
