@@ -111,6 +111,8 @@ pub(crate) struct Touch {
     pub(crate) at: usize,
     /// First thread of the run.
     pub(crate) thread: u32,
+    /// Operations of the CTA before it that may order it with other CTAs.
+    pub(crate) syncs: usize,
 }
 
 /// A run of global bytes that a CTA read or wrote.
@@ -141,6 +143,8 @@ pub(crate) struct Harvest {
     pub(crate) findings: Vec<Finding>,
     /// Global bytes touched, for what only all CTAs together can show.
     pub(crate) touches: Vec<Touch>,
+    /// Fences and strong operations, which may order CTAs.
+    pub(crate) syncs: Vec<super::detect::Sync>,
     /// Global bytes that hold undefined bits.
     pub(crate) undefined: Vec<u64>,
     /// By kind of memory and instruction.

@@ -1,18 +1,18 @@
 //! A grid: every CTA on its own, results merged in order.
 //!
 //! CTAs read memory as it was when the grid began and write to copies of their own, committed in the order of the CTAs; so
-//! any number of threads gives the same bits and the same findings. A module with atomics on global memory runs its CTAs
+//! any number of threads gives the same bits and the same findings. A module with atomics or strong accesses on global memory runs its CTAs
 //! one after another, each seeing what the ones before it wrote.
 
-use super::detect::{self, Finding};
-use super::event::{Tally, Touch};
+use super::detect::{self, CtaTouches, Finding};
+use super::event::Tally;
 use super::exec::{Class, CtaResult, Halt, Program, run_cta};
 use super::launch::{self, Launch, Options};
 use super::memory::{Memory, View};
 use super::{Report, Stats, Stop};
 use crate::convert::index;
 use crate::diagnostic::{Blame, Code, Diagnostic};
-use crate::ptx::{Function, InlineError, InstructionId, Module, Op, Space, inline};
+use crate::ptx::{Function, InlineError, InstructionId, Module, inline};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
@@ -58,18 +58,10 @@ fn run_program(
     options: &Options,
 ) -> Result<Report, Stop> {
     let order = cta_order(program.launch.grid, options.seed);
-    let talks = program.instructions().iter().any(|instruction| {
-        matches!(
-            &instruction.op,
-            Op::Atomic {
-                space: Space::Global | Space::Generic,
-                ..
-            }
-        )
-    });
+    let talks = program.instructions().iter().any(detect::talks);
     let warps = index(program.threads().div_ceil(32));
     let mut findings: Vec<Finding> = Vec::new();
-    let mut touches: Vec<(String, Vec<Touch>)> = Vec::new();
+    let mut touches: Vec<CtaTouches> = Vec::new();
     let mut stats = Stats::default();
     let mut notes = BTreeMap::new();
     let mut traffic = Vec::new();
@@ -95,10 +87,11 @@ fn run_program(
         for (cta, result) in ctas.iter().zip(results) {
             stats.add(&result);
             findings.extend(result.harvest.findings);
-            touches.push((
-                detect::Names::new(program, *cta).cta(),
-                result.harvest.touches,
-            ));
+            touches.push(CtaTouches {
+                name: detect::Names::new(program, *cta).cta(),
+                touches: result.harvest.touches,
+                syncs: result.harvest.syncs,
+            });
             for (place, tally) in result.harvest.notes {
                 let sum: &mut Tally = notes.entry(place).or_default();
                 sum.accesses += tally.accesses;

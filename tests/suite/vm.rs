@@ -90,6 +90,41 @@ fn a_run_does_not_depend_on_the_number_of_threads() {
     assert_eq!(results[0], results[2]);
 }
 
+/// The last CTA to count itself adds up what all have written: partial results of a split sequence.
+fn last_cta_adds_up(fence: &str) -> (Vec<&'static str>, u32) {
+    let module = module(&format!(
+        ".visible .entry k(.param .u64 out) {{\n.reg .b32 %r<10>;\n.reg .b64 %rd<6>;\n.reg .pred %p<3>;\n\
+         ld.param.u64 %rd1, [out];\nmov.u32 %r1, %ctaid.x;\nmov.u32 %r2, %tid.x;\nmov.u32 %r3, %nctaid.x;\n\
+         setp.ne.u32 %p1, %r2, 0;\n@%p1 ret;\nmul.wide.u32 %rd2, %r1, 4;\nadd.s64 %rd2, %rd1, %rd2;\n\
+         add.u32 %r4, %r1, 1;\nst.global.u32 [%rd2+8], %r4;\n{fence}\n\
+         atom.global.add.u32 %r5, [%rd1], 1;\n{fence}\nadd.u32 %r5, %r5, 1;\nsetp.ne.u32 %p1, %r5, %r3;\n\
+         @%p1 ret;\nmov.u32 %r6, 0;\nmov.u32 %r7, 0;\nmov.u64 %rd3, %rd1;\nagain:\n\
+         ld.global.u32 %r8, [%rd3+8];\nadd.u32 %r6, %r6, %r8;\nadd.s64 %rd3, %rd3, 4;\nadd.u32 %r7, %r7, 1;\n\
+         setp.lt.u32 %p2, %r7, %r3;\n@%p2 bra again;\nst.global.u32 [%rd1+4], %r6;\nret;\n}}\n"
+    ));
+    let mut memory = Memory::new();
+    let out = memory.allocate("out", Initial::Bytes(vec![0; 4 * 7]), true);
+    let launch = Launch {
+        entry: "k".to_owned(),
+        grid: [5, 1, 1],
+        cta: [32, 1, 1],
+        shared_bytes: 0,
+        params: out.to_le_bytes().to_vec(),
+    };
+    let report = run(&module, &launch, &mut memory, &Options::default()).unwrap();
+    let codes = report.findings.iter().map(|finding| finding.code.0);
+    (codes.collect(), words(&memory, out, 7)[1])
+}
+
+#[test]
+fn fences_around_a_counter_order_ctas() {
+    assert_eq!(last_cta_adds_up("membar.gl;"), (vec![], 15));
+    assert_eq!(last_cta_adds_up("fence.acq_rel.gpu;"), (vec![], 15));
+    // At the scope of the CTA, or with none, another CTA's partial result may not be there yet.
+    assert_eq!(last_cta_adds_up("membar.cta;").0, ["grid-overlap"]);
+    assert_eq!(last_cta_adds_up("").0, ["grid-overlap"]);
+}
+
 #[test]
 fn ctas_that_write_the_same_bytes_are_found() {
     let (report, _) = go("mov.u32 %r8, %r2;", 3, &Options::default());

@@ -5,6 +5,7 @@ mod async_copies;
 mod async_proxy;
 mod barriers;
 mod clocks;
+mod grid_order;
 mod grid_overlap;
 mod initcheck;
 mod mbarrier;
@@ -14,7 +15,8 @@ mod racecheck;
 mod traffic;
 mod wgmma;
 
-pub(crate) use grid_overlap::overlaps;
+pub(crate) use grid_order::{Sync, talks};
+pub(crate) use grid_overlap::{CtaTouches, overlaps};
 pub(crate) use memcheck::diagnose;
 pub(crate) use performance::performance_notes;
 
@@ -147,7 +149,7 @@ pub(crate) fn observers(program: &Program<'_>, cta: [u32; 3], options: &Options)
         all.push(Box::new(mbarrier::Mbarriers::new(program, names)));
     }
     if wanted.grid_overlap {
-        all.push(Box::new(grid_overlap::GridOverlap::default()));
+        all.push(Box::new(grid_overlap::GridOverlap::new(program)));
     }
     if options.notes {
         all.push(Box::new(performance::Performance::default()));
