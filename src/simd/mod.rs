@@ -8,6 +8,7 @@
 //! knowledge that the machine has it, which [`Level`] is.
 
 mod exp;
+mod lanes;
 pub mod matmul;
 mod products;
 pub mod tensor_tile;

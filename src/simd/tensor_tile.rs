@@ -72,15 +72,16 @@ struct Decoded<const N: usize> {
 const F16_SCALE: f32 = f32::from_bits((127 + 112) << 23);
 
 impl<const N: usize> Decoded<N> {
-    /// And whether all are in range.
+    const ZEROS: Self = Self {
+        value: [[0.0; N]; 2],
+        power: [[0.0; N]; 2],
+    };
+
+    /// Decodes registers; false where a number is out of range.
     #[inline(always)]
-    fn new(format: Half, words: &[u32; N]) -> (Self, bool) {
-        let mut to = Self {
-            value: [[0.0; N]; 2],
-            power: [[0.0; N]; 2],
-        };
+    fn fill(&mut self, format: Half, words: &[u32; N]) -> bool {
         let mut outside = 0_u32;
-        for (half, (value, power)) in to.value.iter_mut().zip(&mut to.power).enumerate() {
+        for (half, (value, power)) in self.value.iter_mut().zip(&mut self.power).enumerate() {
             let shift = if half == 0 { 16 } else { 0 };
             for ((word, value), power) in words.iter().zip(value).zip(power) {
                 let word = word << shift & 0xffff_0000;
@@ -106,7 +107,7 @@ impl<const N: usize> Decoded<N> {
                 }
             }
         }
-        (to, outside == 0)
+        outside == 0
     }
 }
 
@@ -158,18 +159,11 @@ impl Task for TileTask<'_> {
     #[inline(always)]
     fn run<V: Products, const ROWS: usize, const CHUNKS: usize>(self) {
         let (format, blocks) = self.how;
-        let (b, mut inside) = Decoded::new(format, &by_columns(self.b));
-        let a: [Decoded<32>; 4] = std::array::from_fn(|register| {
-            let Some(words) = self.a.get(register) else {
-                return Decoded {
-                    value: [[0.0; 32]; 2],
-                    power: [[0.0; 32]; 2],
-                };
-            };
-            let (decoded, fits) = Decoded::new(format, words);
-            inside &= fits;
-            decoded
-        });
+        let (mut a, mut b) = ([const { Decoded::<32>::ZEROS }; 4], Decoded::ZEROS);
+        let mut inside = b.fill(format, &by_columns(self.b));
+        for (a, words) in a.iter_mut().zip(self.a) {
+            inside &= a.fill(format, words);
+        }
         *self.inside = inside
             && match (blocks, self.b.len()) {
                 (Blocks::OfEight, 1) => block::<V, 1, 24>(&a, &b, 0, self.d),

@@ -297,6 +297,21 @@ impl<'a> View<'a> {
         Ok(id)
     }
 
+    /// The allocation that holds `address`, if the access is allowed: its first address and the one after its last.
+    pub(crate) fn range(&mut self, address: u64, write: bool) -> Option<(u64, u64)> {
+        self.locate(address, 1, write).ok()?;
+        let (_, base, end) = self.last;
+        Some((base, end))
+    }
+
+    /// All bytes of the allocation that holds `address`, with its first address, where this CTA sees them as they were.
+    pub(crate) fn plain(&mut self, address: u64) -> Option<(&[u8], u64)> {
+        let id = self.locate(address, 1, false).ok()?;
+        let allocation = &self.memory.allocations[id.0];
+        let unchanged = self.writes.pages.is_empty() || !allocation.writable;
+        unchanged.then_some((&allocation.bytes[..], allocation.base))
+    }
+
     /// Reads checked bytes.
     pub(crate) fn read(&self, id: AllocationId, address: u64, to: &mut [u8]) {
         let at = self.memory.offset(id, address);
@@ -386,16 +401,12 @@ fn page_of(at: usize) -> u32 {
     u32::try_from(at / PAGE).expect("an allocation is below 2 TiB")
 }
 
-/// Little-endian bytes as a number, at most 16 of them.
-pub(crate) fn from_bytes(bytes: &[u8]) -> u128 {
-    let mut whole = [0_u8; 16];
-    whole[..bytes.len()].copy_from_slice(bytes);
-    u128::from_le_bytes(whole)
-}
-
 /// Element `which` of `size` bytes each in a packed access.
 pub(crate) fn element(raw: &[u8; 16], which: usize, size: usize) -> u64 {
-    low_u64(from_bytes(&raw[which * size..(which + 1) * size]))
+    let from = which * size;
+    let whole = u128::from_le_bytes(*raw) >> (8 * from);
+    let keep = u64::MAX >> (64 - 8 * size);
+    low_u64(whole) & keep
 }
 
 #[cfg(test)]

@@ -67,6 +67,9 @@ impl Format {
 
     /// `x` rounded to the format; NaN is canonical.
     pub(crate) fn round(self, x: f64, rounding: Rounding) -> u32 {
+        if self == Self::F32 && rounding == Rounding::NearestEven {
+            return canonical_f32(f64_to_f32(x).to_bits());
+        }
         let sign = u32::from(x.is_sign_negative());
         let signed = sign << self.sign_at();
         if x.is_nan() {
@@ -195,6 +198,64 @@ pub(crate) fn fma_f32(a: f32, b: f32, c: f32) -> f32 {
         0
     };
     f64_to_f32(f64::from_bits(bits.wrapping_add(step)))
+}
+
+/// f16 bits of an f32, rounded to nearest even; NaN is canonical. The same as [`Format::round`], without branches.
+#[inline]
+pub(crate) fn f16_nearest(bits: u32) -> u32 {
+    let sign = bits >> 16 & 0x8000;
+    let magnitude = bits & 0x7fff_ffff;
+    // Below 2^-14 the sum with 1/2 has its last bit at 2^-24, that of a subnormal f16.
+    let subnormal = (f32::from_bits(magnitude) + 0.5)
+        .to_bits()
+        .wrapping_sub(0.5_f32.to_bits());
+    // Another bias (112 less) and half a unit of the last place, less one where the place is even: a tie then stays.
+    let odd = magnitude >> 13 & 1;
+    let normal = magnitude.wrapping_add(0xc800_0fff).wrapping_add(odd) >> 13;
+    let finite = if magnitude < 113 << 23 {
+        subnormal
+    } else {
+        normal
+    };
+    let bounded = if magnitude >= 143 << 23 {
+        0x7c00
+    } else {
+        finite
+    };
+    if magnitude > 0x7f80_0000 {
+        NAN_HALF
+    } else {
+        bounded | sign
+    }
+}
+
+/// bf16 bits of an f32, rounded to nearest even; NaN is canonical. The same as [`Format::round`], without branches.
+#[inline]
+pub(crate) fn bf16_nearest(bits: u32) -> u32 {
+    let odd = bits >> 16 & 1;
+    if bits & 0x7fff_ffff > 0x7f80_0000 {
+        NAN_HALF
+    } else {
+        bits.wrapping_add(0x7fff + odd) >> 16
+    }
+}
+
+/// [`extremum`] of f32, without branches.
+#[inline]
+pub(crate) fn extremum_f32(a: u32, b: u32, want_max: bool, nan: bool) -> u32 {
+    let (x, y) = (f32::from_bits(a), f32::from_bits(b));
+    let (a_is_nan, b_is_nan) = (a & 0x7fff_ffff > 0x7f80_0000, b & 0x7fff_ffff > 0x7f80_0000);
+    let both_zero = (a | b) & 0x7fff_ffff == 0;
+    let b_is_greater = (y > x) | (both_zero & (a >> 31 == 1));
+    let mut value = if b_is_greater == want_max { b } else { a };
+    value = if b_is_nan { a } else { value };
+    value = if a_is_nan { b } else { value };
+    let lost = if nan {
+        a_is_nan | b_is_nan
+    } else {
+        a_is_nan & b_is_nan
+    };
+    if lost { NAN_F32 } else { value }
 }
 
 /// Subnormal f32 to zero of the same sign.
@@ -330,6 +391,38 @@ mod tests {
                     Format::F16.round(f64::from(x), near), u32::from(half::f16::from_f32(x).to_bits()));
                 prop_assert_eq!(
                     Format::BF16.round(f64::from(x), near), u32::from(half::bf16::from_f32(x).to_bits()));
+            }
+            prop_assert_eq!(f16_nearest(bits), Format::F16.round(f64::from(x), Rounding::NearestEven));
+            prop_assert_eq!(bf16_nearest(bits), Format::BF16.round(f64::from(x), Rounding::NearestEven));
+        }
+
+        #[test]
+        fn extrema_without_branches(a in interesting(), b in interesting(), max in any::<bool>(), nan in any::<bool>()) {
+            let (x, y) = (a.to_bits(), b.to_bits());
+            let expected = extremum((f64::from(a), f64::from(b)), (x, y), NAN_F32, max, nan);
+            prop_assert_eq!(extremum_f32(x, y, max, nan), expected);
+        }
+    }
+
+    #[test]
+    fn halves_without_branches() {
+        // Around every tie and every boundary of f16 and bf16.
+        for high in 0..=0xffff_u32 {
+            for low in [
+                0, 1, 0xfff, 0x1000, 0x1001, 0x1fff, 0x7fff, 0x8000, 0x8001, 0xf000, 0xffff,
+            ] {
+                let bits = high << 16 | low;
+                let x = f64::from(f32::from_bits(bits));
+                assert_eq!(
+                    f16_nearest(bits),
+                    Format::F16.round(x, Rounding::NearestEven),
+                    "{bits:#x}"
+                );
+                assert_eq!(
+                    bf16_nearest(bits),
+                    Format::BF16.round(x, Rounding::NearestEven),
+                    "{bits:#x}"
+                );
             }
         }
     }

@@ -13,31 +13,30 @@ use crate::convert::truncate_f64_to_i32;
 /// `ln 2`.
 const LN_2: f64 = std::f64::consts::LN_2;
 
-/// `2^n`, exact, for `n` from -1022 to 1023.
-fn power_of_two(n: i32) -> f64 {
-    f64::from_bits(u64::from((n + 1023).cast_unsigned()) << 52)
-}
+/// `1.5 * 2^52`: adding it leaves a whole number, rounded to nearest even, in the low bits of the sum.
+const TO_WHOLE: f64 = 6_755_399_441_055_744.0;
 
 /// `2^x`.
+#[inline]
 pub(crate) fn ex2(x: f64) -> f64 {
-    if x.is_nan() {
-        return x;
-    }
     // Beyond these every f32 and every f16 result is infinite or rounds to zero.
-    if x > 600.0 {
-        return f64::INFINITY;
-    }
-    if x < -600.0 {
-        return 0.0;
-    }
-    let whole = x.round_ties_even();
+    let near = if x > 600.0 { 600.0 } else { x };
+    let near = if near < -600.0 { -600.0 } else { near };
+    // No branches: many lanes are computed side by side.
+    let shifted = near + TO_WHOLE;
+    let whole = shifted - TO_WHOLE;
     // |t| <= ln 2 / 2; the series' first dropped term is below 2^-60.
-    let t = (x - whole) * LN_2;
+    let t = (near - whole) * LN_2;
     let mut sum = 1.0;
-    for n in (1_u32..=15).rev() {
-        sum = 1.0 + t / f64::from(n) * sum;
+    for n in [
+        15.0, 14.0, 13.0, 12.0, 11.0, 10.0, 9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0,
+    ] {
+        sum = 1.0 + t / n * sum;
     }
-    sum * power_of_two(truncate_f64_to_i32(whole))
+    // The low bits of `shifted` are the whole part: with the bias, the exponent field of its power.
+    let value = sum * f64::from_bits(shifted.to_bits().wrapping_add(1023) << 52);
+    let value = if x > 600.0 { f64::INFINITY } else { value };
+    if x < -600.0 { 0.0 } else { value }
 }
 
 /// `log2 x`.

@@ -115,6 +115,21 @@ impl Machine<'_> {
             reading |= u32::from(source_bytes[lane] > 0) << lane;
         }
         self.check_quietly(warp, site, &destination, (bytes, bytes), AccessKind::Write)?;
+        // Mostly all lanes that read anything read all of it.
+        let mut partial = 0;
+        for lane in lanes_of(reading) {
+            partial |= u32::from(source_bytes[lane] != bytes) << lane;
+        }
+        if partial == 0 && reading != 0 {
+            let all = Place {
+                space: Space::Global,
+                mask: reading,
+                addresses: source,
+            };
+            self.check_quietly(warp, site, &all, (bytes, bytes), AccessKind::Read)?;
+            self.fetch(warp, &all, index(bytes), &mut data);
+            reading = 0;
+        }
         for lane in lanes_of(reading) {
             // Each lane may read another count; alignment is that of the whole copy.
             let one = Place {

@@ -12,9 +12,10 @@ use super::super::async_event::{AsyncEvent, Bulk, Run};
 use super::super::event::{Access, AccessKind};
 use super::super::memory::Reason;
 use super::super::tensor_map::{MAP_BYTES, TensorMap};
+use super::atomic::combine;
 use super::cta::Machine;
 use super::dispatch::Site;
-use super::memory::{Bytes, Place, combine};
+use super::memory::{Bytes, Place};
 use super::program::thread_of;
 use super::warp::Warp;
 use super::{Halt, Lanes, Misuse, lanes_of};
@@ -173,7 +174,7 @@ impl Machine<'_> {
             .iter()
             .map(|operand| self.read::<u32>(warp, *operand))
             .collect();
-        super::lanes(|lane| all.iter().map(|one| one[lane].cast_signed()).collect())
+        std::array::from_fn(|lane| all.iter().map(|one| one[lane].cast_signed()).collect())
     }
 
     /// The shared side of a copy: alignment and bounds.

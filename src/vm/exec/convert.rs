@@ -7,7 +7,9 @@
 
 use super::super::arithmetic::byte_float::ByteFloat;
 use super::super::arithmetic::double;
-use super::super::arithmetic::float::{self, Format, canonical_f32, flush_f32, saturate_f32};
+use super::super::arithmetic::float::{
+    self, Format, bf16_nearest, canonical_f32, f16_nearest, flush_f32, saturate_f32,
+};
 use super::super::arithmetic::integer::sign_extend;
 use super::super::memory::window;
 use super::cta::Machine;
@@ -17,6 +19,17 @@ use super::{Halt, Lanes, Slot, lanes};
 use crate::convert::{f64_from_i128, low_u32, low_u64, saturate_f64_to_i128};
 use crate::ptx::{
     CvtRounding, IntegerRounding, Op, Operand, Rounding, ScalarType, Space, TypeKind,
+};
+
+/// Bit of each lane in a mask.
+const BIT_OF_LANE: Lanes<u32> = {
+    let mut bits = [1; 32];
+    let mut lane = 1;
+    while lane < 32 {
+        bits[lane] = bits[lane - 1] << 1;
+        lane += 1;
+    }
+    bits
 };
 
 impl Machine<'_> {
@@ -29,18 +42,12 @@ impl Machine<'_> {
                     let value = self.read_predicate(warp, *a);
                     self.write_predicate(warp, *d, mask, value);
                 }
-                64 => {
-                    let value = self.read::<u64>(warp, *a);
-                    self.write(warp, *d, mask, &value);
-                }
-                bits => {
+                64 => self.move_lanes::<u64>(warp, *d, mask, *a),
+                32 => self.move_lanes::<u32>(warp, *d, mask, *a),
+                _ => {
+                    let keep = low_u32(ty.mask());
                     let value = self.read::<u32>(warp, *a);
-                    let value = if bits < 32 {
-                        value.map(|x| x & low_u32(ty.mask()))
-                    } else {
-                        value
-                    };
-                    self.write(warp, *d, mask, &value);
+                    self.write(warp, *d, mask, &value.map(|x| x & keep));
                 }
             },
             Op::Selp { ty, d, a, b, c } => {
@@ -113,16 +120,24 @@ impl Machine<'_> {
         chosen: u32,
         keep: u64,
     ) {
-        let (a, b) = (self.read::<W>(warp, a), self.read::<W>(warp, b));
+        let (mut spare_a, mut spare_b) = (None, None);
+        let a = self.hold::<W>(warp, a, &mut spare_a);
+        let b = self.hold::<W>(warp, b, &mut spare_b);
         let keep = W::from_u64(keep);
-        let value = lanes(|lane| {
-            if chosen >> lane & 1 == 1 {
-                a[lane]
-            } else {
-                b[lane]
-            }
-            .and(keep)
+        let value = self.program.level.zip3(a, b, &BIT_OF_LANE, |a, b, bit| {
+            if chosen & bit != 0 { a } else { b }.and(keep)
         });
+        self.write(warp, d, mask, &value);
+    }
+
+    fn move_lanes<W: RegisterWord>(
+        &self,
+        warp: &mut Warp,
+        d: crate::ptx::RegisterId,
+        mask: u32,
+        a: Operand,
+    ) {
+        let value = self.read::<W>(warp, a);
         self.write(warp, d, mask, &value);
     }
 
@@ -138,7 +153,10 @@ impl Machine<'_> {
                 a,
                 b,
             } => {
-                let (a, b) = (self.read::<u32>(warp, *a), self.read::<u32>(warp, *b));
+                let level = self.program.level;
+                let (mut spare_a, mut spare_b) = (None, None);
+                let a = self.hold::<u32>(warp, *a, &mut spare_a);
+                let b = self.hold::<u32>(warp, *b, &mut spare_b);
                 let half = to.bits() / 2;
                 let bytes = ByteFloat::of(*to);
                 let format = if *to == ScalarType::F16x2 {
@@ -146,6 +164,20 @@ impl Machine<'_> {
                 } else {
                     Format::BF16
                 };
+                if let Some(round) = nearest_half(*to)
+                    .filter(|_| *rounding == Rounding::NearestEven && !*finite && !*relu)
+                {
+                    let value = match round {
+                        Nearest::F16 => {
+                            level.zip(a, b, |a, b| f16_nearest(a) << 16 | f16_nearest(b))
+                        }
+                        Nearest::Bf16 => {
+                            level.zip(a, b, |a, b| bf16_nearest(a) << 16 | bf16_nearest(b))
+                        }
+                    };
+                    self.write(warp, *d, site.mask, &value);
+                    return Ok(());
+                }
                 let one = |bits: u32| {
                     let x = f64::from(f32::from_bits(bits));
                     let x = if *relu && x <= 0.0 { 0.0 } else { x };
@@ -225,6 +257,21 @@ impl Machine<'_> {
             }
             _ => unreachable!("dispatch sends cvt only"),
         }
+    }
+}
+
+/// The 16-bit formats that f32 pairs are rounded to in hot code.
+#[derive(Clone, Copy, Debug)]
+enum Nearest {
+    F16,
+    Bf16,
+}
+
+fn nearest_half(ty: ScalarType) -> Option<Nearest> {
+    match ty {
+        ScalarType::F16 | ScalarType::F16x2 => Some(Nearest::F16),
+        ScalarType::Bf16 | ScalarType::Bf16x2 => Some(Nearest::Bf16),
+        _ => None,
     }
 }
 

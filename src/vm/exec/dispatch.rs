@@ -13,11 +13,17 @@ use crate::ptx::{
 
 /// A word that registers hold.
 pub(super) trait RegisterWord: Word {
+    /// The register itself, if it has words of this width.
+    fn borrow(registers: &Registers, slot: Slot) -> Option<&Lanes<Self>>;
     fn read(registers: &Registers, slot: Slot) -> Lanes<Self>;
     fn write(registers: &mut Registers, slot: Slot, mask: u32, value: &Lanes<Self>);
 }
 
 impl RegisterWord for u32 {
+    #[inline]
+    fn borrow(registers: &Registers, slot: Slot) -> Option<&Lanes<Self>> {
+        registers.as_word(slot)
+    }
     #[inline]
     fn read(registers: &Registers, slot: Slot) -> Lanes<Self> {
         registers.word(slot)
@@ -30,6 +36,10 @@ impl RegisterWord for u32 {
 
 impl RegisterWord for u64 {
     #[inline]
+    fn borrow(registers: &Registers, slot: Slot) -> Option<&Lanes<Self>> {
+        registers.as_long(slot)
+    }
+    #[inline]
     fn read(registers: &Registers, slot: Slot) -> Lanes<Self> {
         registers.long(slot)
     }
@@ -38,6 +48,9 @@ impl RegisterWord for u64 {
         registers.set_long(slot, mask, value);
     }
 }
+
+/// Room for the values of an operand that is no register of that width.
+pub(super) type Spare<W> = Option<Lanes<W>>;
 
 /// Where an instruction stands and for which lanes.
 #[derive(Clone, Copy, Debug)]
@@ -169,6 +182,22 @@ impl Machine<'_> {
                 })
             }
         }
+    }
+
+    /// Values of an operand in all lanes: the register itself if that is possible, else made in `spare`.
+    #[inline]
+    pub(super) fn hold<'w, W: RegisterWord>(
+        &self,
+        warp: &'w Warp,
+        operand: Operand,
+        spare: &'w mut Spare<W>,
+    ) -> &'w Lanes<W> {
+        if let Operand::Register(register) = operand
+            && let Some(lanes) = W::borrow(&warp.registers, self.program.slots.of(register))
+        {
+            return lanes;
+        }
+        spare.insert(self.read(warp, operand))
     }
 
     /// Values of an operand in all lanes.

@@ -6,29 +6,31 @@
 )]
 
 use super::super::arithmetic::float::{
-    self, Format, NAN_F32, NAN_HALF, canonical_f32, extremum, flush_f32, fma_f32, saturate_f32,
+    self, Format, NAN_F32, NAN_HALF, canonical_f32, extremum, extremum_f32, flush_f32, fma_f32,
+    saturate_f32,
 };
 use super::super::arithmetic::{approximate, double, function};
 use super::super::launch::Approx;
 use super::cta::Machine;
-use super::dispatch::Site;
-use super::registers::mask_of;
+use super::dispatch::{Site, Spare};
 use super::warp::Warp;
 use super::{Halt, Lanes, lanes};
+use crate::convert::f64_to_f32;
 use crate::ptx::{
-    Accuracy, Compare, FloatBinary, FloatUnary, MathFunction, Op, Operand, Rounding, ScalarType,
+    Accuracy, FloatBinary, FloatUnary, MathFunction, Op, Operand, Rounding, ScalarType,
 };
+use crate::simd::Level;
 
 /// `.ftz`, `.sat`, `.relu`.
 #[derive(Clone, Copy, Debug, Default)]
-struct Finish {
-    flush: bool,
-    saturate: bool,
-    relu: bool,
+pub(super) struct Finish {
+    pub(super) flush: bool,
+    pub(super) saturate: bool,
+    pub(super) relu: bool,
 }
 
 /// The format of one element, and whether a register holds two.
-fn half_format(ty: ScalarType) -> Option<(Format, bool)> {
+pub(super) fn half_format(ty: ScalarType) -> Option<(Format, bool)> {
     match ty {
         ScalarType::F16 => Some((Format::F16, false)),
         ScalarType::F16x2 => Some((Format::F16, true)),
@@ -48,7 +50,7 @@ fn flush_half(format: Format, bits: u32, flush: bool) -> u32 {
 }
 
 /// Bits of a 16-bit float after `.ftz`, `.sat` and `.relu`.
-fn finish_half(format: Format, bits: u32, finish: Finish) -> u32 {
+pub(super) fn finish_half(format: Format, bits: u32, finish: Finish) -> u32 {
     let mut bits = flush_half(format, bits, finish.flush);
     let x = format.decode(bits);
     if finish.saturate {
@@ -85,16 +87,37 @@ fn finish_f32(bits: u32, finish: Finish) -> u32 {
     bits
 }
 
+/// [`finish_f32`] of each lane.
+fn finish_lanes(level: Level, value: Lanes<u32>, finish: Finish) -> Lanes<u32> {
+    if finish.saturate || finish.relu {
+        value.map(|x| finish_f32(x, finish))
+    } else if finish.flush {
+        level.map(&value, |x| flush_f32(canonical_f32(x)))
+    } else {
+        level.map(&value, canonical_f32)
+    }
+}
+
 impl Machine<'_> {
     /// An f32 operand, flushed where the instruction flushes.
     #[inline]
-    fn read_f32(&self, warp: &Warp, operand: Operand, flush: bool) -> Lanes<u32> {
-        let x = self.read::<u32>(warp, operand);
-        if flush { x.map(flush_f32) } else { x }
+    pub(super) fn read_f32<'w>(
+        &self,
+        warp: &'w Warp,
+        operand: Operand,
+        flush: bool,
+        spare: &'w mut Spare<u32>,
+    ) -> &'w Lanes<u32> {
+        if flush {
+            spare.insert(self.program.level.map(&self.read(warp, operand), flush_f32))
+        } else {
+            self.hold(warp, operand, spare)
+        }
     }
 
     /// Float instructions but `setp` and `cvt`.
     pub(super) fn float(&self, warp: &mut Warp, site: &Site<'_>) -> Result<(), Halt> {
+        let level = self.program.level;
         match &site.instruction.op {
             Op::FloatBinary {
                 operation,
@@ -116,12 +139,14 @@ impl Machine<'_> {
                 let rounding = rounding.unwrap_or(Rounding::NearestEven);
                 match ty {
                     ScalarType::F32 => {
-                        let a = self.read_f32(warp, *a, *flush);
-                        let b = self.read_f32(warp, *b, *flush);
+                        let mut spare_a = None;
+                        let a = self.read_f32(warp, *a, *flush, &mut spare_a);
+                        let mut spare_b = None;
+                        let b = self.read_f32(warp, *b, *flush, &mut spare_b);
                         let value = if *xorsign {
                             let magnitude = |x: u32| x & 0x7fff_ffff;
                             let (x, y) = (a.map(magnitude), b.map(magnitude));
-                            let value = binary_f32(*operation, rounding, *nan, &x, &y);
+                            let value = binary_f32(level, *operation, rounding, *nan, &x, &y);
                             lanes(|lane| {
                                 let sign = (a[lane] ^ b[lane]) & 0x8000_0000;
                                 if value[lane] > 0x7f80_0000 {
@@ -131,9 +156,9 @@ impl Machine<'_> {
                                 }
                             })
                         } else {
-                            binary_f32(*operation, rounding, *nan, &a, &b)
+                            binary_f32(level, *operation, rounding, *nan, a, b)
                         };
-                        self.write(warp, *d, site.mask, &value.map(|x| finish_f32(x, finish)));
+                        self.write(warp, *d, site.mask, &finish_lanes(level, value, finish));
                     }
                     ScalarType::F64 => {
                         let (a, b) = (self.read::<u64>(warp, *a), self.read::<u64>(warp, *b));
@@ -182,12 +207,15 @@ impl Machine<'_> {
                 };
                 match ty {
                     ScalarType::F32 => {
-                        let a = self.read_f32(warp, *a, *flush);
-                        let b = self.read_f32(warp, *b, *flush);
-                        let c = self.read_f32(warp, *c, *flush);
+                        let mut spare_a = None;
+                        let a = self.read_f32(warp, *a, *flush, &mut spare_a);
+                        let mut spare_b = None;
+                        let b = self.read_f32(warp, *b, *flush, &mut spare_b);
+                        let mut spare_c = None;
+                        let c = self.read_f32(warp, *c, *flush, &mut spare_c);
                         let f = f32::from_bits;
                         let value = if *rounding == Rounding::NearestEven {
-                            lanes(|lane| fma_f32(f(a[lane]), f(b[lane]), f(c[lane])).to_bits())
+                            level.multiply_add(a, b, c, fma_f32)
                         } else {
                             lanes(|lane| {
                                 let wide = |x: u32| f64::from(f(x));
@@ -195,7 +223,7 @@ impl Machine<'_> {
                                 float::fma(Format::F32, x, y, z, *rounding)
                             })
                         };
-                        self.write(warp, *d, site.mask, &value.map(|x| finish_f32(x, finish)));
+                        self.write(warp, *d, site.mask, &finish_lanes(level, value, finish));
                     }
                     ScalarType::F64 => {
                         let f = f64::from_bits;
@@ -249,7 +277,8 @@ impl Machine<'_> {
                     ScalarType::F16x2 | ScalarType::Bf16x2 => 0x8000_8000,
                     _ => 0x8000,
                 };
-                let a = self.read_f32(warp, *a, *flush && *ty == ScalarType::F32);
+                let mut spare_a = None;
+                let a = self.read_f32(warp, *a, *flush && *ty == ScalarType::F32, &mut spare_a);
                 let value = a.map(|x| match operation {
                     FloatUnary::Neg => x ^ sign,
                     FloatUnary::Abs => x & !sign,
@@ -285,15 +314,26 @@ impl Machine<'_> {
                 };
                 match ty {
                     ScalarType::F32 => {
-                        let a = self.read_f32(warp, *a, *flush);
-                        let value = lanes(|lane| {
-                            // Lanes that do not execute are not worth a function's evaluation.
-                            if site.mask >> lane & 1 == 0 {
-                                return 0;
-                            }
-                            let x = f64::from(f32::from_bits(a[lane]));
-                            finish_f32(evaluate(*function, Format::F32, rounding, x), finish)
-                        });
+                        let mut spare_a = None;
+                        let a = self.read_f32(warp, *a, *flush, &mut spare_a);
+                        let value = if (*function, rounding)
+                            == (MathFunction::Ex2, Rounding::NearestEven)
+                        {
+                            let value = level.map(a, |x| {
+                                let x = f64::from(f32::from_bits(x));
+                                f64_to_f32(function::ex2(x)).to_bits()
+                            });
+                            finish_lanes(level, value, finish)
+                        } else {
+                            lanes(|lane| {
+                                // Lanes that do not execute are not worth a function's evaluation.
+                                if site.mask >> lane & 1 == 0 {
+                                    return 0;
+                                }
+                                let x = f64::from(f32::from_bits(a[lane]));
+                                finish_f32(evaluate(*function, Format::F32, rounding, x), finish)
+                            })
+                        };
                         let options = &self.program.options;
                         let value = if *accuracy == Accuracy::Approx
                             && options.approx != Approx::Nearest
@@ -375,10 +415,9 @@ impl Machine<'_> {
                     self.write(warp, *d, site.mask, &value);
                     return Ok(());
                 }
-                let (a, b) = (
-                    self.read_f32(warp, *a, *flush),
-                    self.read_f32(warp, *b, *flush),
-                );
+                let (mut spare_a, mut spare_b) = (None, None);
+                let a = self.read_f32(warp, *a, *flush, &mut spare_a);
+                let b = self.read_f32(warp, *b, *flush, &mut spare_b);
                 let finish = Finish {
                     flush: *flush,
                     ..Finish::default()
@@ -411,68 +450,6 @@ impl Machine<'_> {
             _ => unreachable!("dispatch sends float instructions only"),
         }
     }
-
-    /// `setp` on floats.
-    pub(super) fn compare_floats(&self, warp: &mut Warp, site: &Site<'_>) {
-        let Op::Setp {
-            compare,
-            combine,
-            flush,
-            ty,
-            p,
-            q,
-            a,
-            b,
-        } = &site.instruction.op
-        else {
-            unreachable!("dispatch sends setp only")
-        };
-        let results = self.float_comparison(warp, *compare, *flush, *ty, (*a, *b));
-        self.set_comparison(warp, site.mask, (*p, *q), *combine, results);
-    }
-
-    /// A bit a lane: `a` compares so with `b`; for packed types element 0 and element 1, else the result and its
-    /// negation.
-    pub(super) fn float_comparison(
-        &self,
-        warp: &Warp,
-        compare: Compare,
-        flush: bool,
-        ty: ScalarType,
-        (a, b): (Operand, Operand),
-    ) -> (u32, u32) {
-        let by_element = |element: u32| -> u32 {
-            match ty {
-                ScalarType::F64 => {
-                    let (a, b) = (self.read::<u64>(warp, a), self.read::<u64>(warp, b));
-                    compare_values(compare, &a.map(f64::from_bits), &b.map(f64::from_bits))
-                }
-                _ => match half_format(ty) {
-                    Some((format, _)) => {
-                        let (a, b) = (self.read::<u32>(warp, a), self.read::<u32>(warp, b));
-                        let finish = Finish {
-                            flush,
-                            ..Finish::default()
-                        };
-                        let value = |x: u32| {
-                            format.decode(finish_half(format, x >> (16 * element) & 0xffff, finish))
-                        };
-                        compare_values(compare, &a.map(value), &b.map(value))
-                    }
-                    None => {
-                        let (a, b) = (self.read_f32(warp, a, flush), self.read_f32(warp, b, flush));
-                        compare_values(compare, &a.map(f32::from_bits), &b.map(f32::from_bits))
-                    }
-                },
-            }
-        };
-        let first = by_element(0);
-        let second = match half_format(ty) {
-            Some((_, true)) => by_element(1),
-            _ => !first,
-        };
-        (first, second)
-    }
 }
 
 /// Applies `f` to the low half of each register and, for packed types, to the high half.
@@ -493,6 +470,7 @@ fn by_halves(
 }
 
 fn binary_f32(
+    level: Level,
     operation: FloatBinary,
     rounding: Rounding,
     nan: bool,
@@ -503,9 +481,9 @@ fn binary_f32(
     let near = rounding == Rounding::NearestEven;
     let wide = |x: u32| f64::from(f(x));
     match operation {
-        FloatBinary::Add if near => lanes(|lane| (f(a[lane]) + f(b[lane])).to_bits()),
-        FloatBinary::Sub if near => lanes(|lane| (f(a[lane]) - f(b[lane])).to_bits()),
-        FloatBinary::Mul if near => lanes(|lane| (f(a[lane]) * f(b[lane])).to_bits()),
+        FloatBinary::Add if near => level.zip(a, b, |a, b| (f(a) + f(b)).to_bits()),
+        FloatBinary::Sub if near => level.zip(a, b, |a, b| (f(a) - f(b)).to_bits()),
+        FloatBinary::Mul if near => level.zip(a, b, |a, b| (f(a) * f(b)).to_bits()),
         FloatBinary::Add => {
             lanes(|lane| float::add(Format::F32, wide(a[lane]), wide(b[lane]), rounding))
         }
@@ -517,10 +495,7 @@ fn binary_f32(
         }
         FloatBinary::Min | FloatBinary::Max => {
             let want_max = operation == FloatBinary::Max;
-            lanes(|lane| {
-                let values = (wide(a[lane]), wide(b[lane]));
-                extremum(values, (a[lane], b[lane]), NAN_F32, want_max, nan)
-            })
+            level.zip(a, b, |a, b| extremum_f32(a, b, want_max, nan))
         }
     }
 }
@@ -565,27 +540,5 @@ fn evaluate(function: MathFunction, format: Format, rounding: Rounding, x: f64) 
         MathFunction::Sin => format.round(function::sin(x), rounding),
         MathFunction::Cos => format.round(function::cos(x), rounding),
         MathFunction::Tanh => format.round(function::tanh(x), rounding),
-    }
-}
-
-fn compare_values<F: PartialOrd + Copy>(compare: Compare, a: &Lanes<F>, b: &Lanes<F>) -> u32 {
-    let mask = |f: &dyn Fn(F, F) -> bool| mask_of(&lanes(|lane| f(a[lane], b[lane])), |x| x);
-    let equal = || mask(&|x, y| x == y);
-    let unordered = || mask(&|x, y| x.partial_cmp(&y).is_none());
-    match compare {
-        Compare::Eq => equal(),
-        Compare::Ne => !equal() & !unordered(),
-        Compare::Lt | Compare::Lo => mask(&|x, y| x < y),
-        Compare::Le | Compare::Ls => mask(&|x, y| x <= y),
-        Compare::Gt | Compare::Hi => mask(&|x, y| x > y),
-        Compare::Ge | Compare::Hs => mask(&|x, y| x >= y),
-        Compare::Equ => equal() | unordered(),
-        Compare::Neu => !equal(),
-        Compare::Ltu => mask(&|x, y| x < y) | unordered(),
-        Compare::Leu => mask(&|x, y| x <= y) | unordered(),
-        Compare::Gtu => mask(&|x, y| x > y) | unordered(),
-        Compare::Geu => mask(&|x, y| x >= y) | unordered(),
-        Compare::Num => !unordered(),
-        Compare::Nan => unordered(),
     }
 }

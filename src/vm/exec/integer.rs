@@ -10,8 +10,7 @@ use super::super::arithmetic::integer::{
     sign_extend,
 };
 use super::cta::Machine;
-use super::dispatch::{RegisterWord, Site};
-use super::registers::mask_of;
+use super::dispatch::{RegisterWord, Site, Spare};
 use super::warp::Warp;
 use super::{Halt, Lanes, lanes};
 use crate::convert::low_u32;
@@ -19,22 +18,7 @@ use crate::ptx::{
     BitOp, BoolOp, Compare, FunnelDirection, FunnelMode, IntegerBinary, IntegerUnary, LogicOp, Op,
     Operand, Predicate, ProductPart, RegisterId, ScalarType, ShiftDirection, TypeKind,
 };
-
-fn zip<W: Word>(a: &Lanes<W>, b: &Lanes<W>, f: impl Fn(W, W) -> W) -> Lanes<W> {
-    lanes(|lane| f(a[lane], b[lane]))
-}
-
-/// A value of a type narrower than the word, as a word: by its sign for signed types.
-fn widen<W: Word>(ty: ScalarType, x: Lanes<W>) -> Lanes<W> {
-    if ty.bits() >= 32 {
-        return x;
-    }
-    let signed = ty.kind() == TypeKind::Signed;
-    x.map(|x| {
-        let x = x.to_u64() & ty.mask();
-        W::from_u64(if signed { sign_extend(x, ty.bits()) } else { x })
-    })
-}
+use crate::simd::Level;
 
 fn cut<W: Word>(ty: ScalarType, x: Lanes<W>) -> Lanes<W> {
     if ty.bits() >= 32 {
@@ -45,6 +29,25 @@ fn cut<W: Word>(ty: ScalarType, x: Lanes<W>) -> Lanes<W> {
 }
 
 impl Machine<'_> {
+    /// An operand of a type that may be narrower than the word, as words: by its sign for signed types.
+    #[inline]
+    fn widened<'w, W: RegisterWord>(
+        &self,
+        warp: &'w Warp,
+        ty: ScalarType,
+        operand: Operand,
+        spare: &'w mut Spare<W>,
+    ) -> &'w Lanes<W> {
+        if ty.bits() >= 32 {
+            return self.hold(warp, operand, spare);
+        }
+        let signed = ty.kind() == TypeKind::Signed;
+        spare.insert(self.read::<W>(warp, operand).map(|x| {
+            let x = x.to_u64() & ty.mask();
+            W::from_u64(if signed { sign_extend(x, ty.bits()) } else { x })
+        }))
+    }
+
     /// Integer instructions.
     pub(super) fn integer(&self, warp: &mut Warp, site: &Site<'_>) -> Result<(), Halt> {
         match &site.instruction.op {
@@ -99,7 +102,10 @@ impl Machine<'_> {
                     self.read::<u32>(warp, *b),
                     self.read::<u32>(warp, *c),
                 );
-                let value = lanes(|lane| lop3(a[lane], b[lane], c[lane], *table));
+                let value = self
+                    .program
+                    .level
+                    .zip3(&a, &b, &c, |a, b, c| lop3(a, b, c, *table));
                 self.write(warp, *d, site.mask, &value);
                 Ok(())
             }
@@ -126,6 +132,7 @@ impl Machine<'_> {
         site: &Site<'_>,
     ) -> Result<(), Halt> {
         let mask = site.mask;
+        let level = self.program.level;
         match &site.instruction.op {
             Op::IntegerBinary {
                 operation,
@@ -139,8 +146,10 @@ impl Machine<'_> {
                 if *operation == IntegerBinary::MulWide {
                     return self.multiply_wide(warp, mask, *ty, *d, (*a, *b), None);
                 }
-                let a = widen(*ty, self.read::<W>(warp, *a));
-                let b = widen(*ty, self.read::<W>(warp, *b));
+                let mut spare_a = None;
+                let a = self.widened::<W>(warp, *ty, *a, &mut spare_a);
+                let mut spare_b = None;
+                let b = self.widened::<W>(warp, *ty, *b, &mut spare_b);
                 let value = match operation {
                     IntegerBinary::Add if *saturate => {
                         lanes(|lane| saturating(a[lane], b[lane], false))
@@ -148,18 +157,28 @@ impl Machine<'_> {
                     IntegerBinary::Sub if *saturate => {
                         lanes(|lane| saturating(a[lane], b[lane], true))
                     }
-                    IntegerBinary::Add => zip(&a, &b, W::add),
-                    IntegerBinary::Sub => zip(&a, &b, W::sub),
-                    IntegerBinary::MulLo => zip(&a, &b, W::mul_lo),
+                    IntegerBinary::Add => level.zip(a, b, W::add),
+                    IntegerBinary::Sub => level.zip(a, b, W::sub),
+                    IntegerBinary::MulLo => level.zip(a, b, W::mul_lo),
                     IntegerBinary::MulHi if ty.bits() < 32 => {
                         // The product of narrow operands fits the word.
-                        zip(&a, &b, |x, y| x.mul_lo(y).shr(ty.bits(), signed))
+                        level.zip(a, b, |x, y| x.mul_lo(y).shr(ty.bits(), signed))
                     }
-                    IntegerBinary::MulHi => zip(&a, &b, |x, y| x.mul_hi(y, signed)),
-                    IntegerBinary::Div => zip(&a, &b, |x, y| x.div(y, signed)),
-                    IntegerBinary::Rem => zip(&a, &b, |x, y| x.rem(y, signed)),
-                    IntegerBinary::Min => zip(&a, &b, |x, y| if y.less(x, signed) { y } else { x }),
-                    IntegerBinary::Max => zip(&a, &b, |x, y| if x.less(y, signed) { y } else { x }),
+                    IntegerBinary::MulHi => level.zip(a, b, |x, y| x.mul_hi(y, signed)),
+                    IntegerBinary::Div => level.zip(a, b, |x, y| x.div(y, signed)),
+                    IntegerBinary::Rem => level.zip(a, b, |x, y| x.rem(y, signed)),
+                    IntegerBinary::Min if signed => {
+                        level.zip(a, b, |x, y| if y.less(x, true) { y } else { x })
+                    }
+                    IntegerBinary::Max if signed => {
+                        level.zip(a, b, |x, y| if x.less(y, true) { y } else { x })
+                    }
+                    IntegerBinary::Min => {
+                        level.zip(a, b, |x, y| if y.less(x, false) { y } else { x })
+                    }
+                    IntegerBinary::Max => {
+                        level.zip(a, b, |x, y| if x.less(y, false) { y } else { x })
+                    }
                     IntegerBinary::MulWide => unreachable!("handled above"),
                 };
                 self.write(warp, *d, mask, &cut(*ty, value));
@@ -170,7 +189,8 @@ impl Machine<'_> {
                 d,
                 a,
             } => {
-                let a = widen(*ty, self.read::<W>(warp, *a));
+                let mut spare_a = None;
+                let a = self.widened::<W>(warp, *ty, *a, &mut spare_a);
                 let negate = |x: W| W::default().sub(x);
                 let value = match operation {
                     IntegerUnary::Neg => a.map(negate),
@@ -190,9 +210,17 @@ impl Machine<'_> {
                 if *part == ProductPart::Wide {
                     return self.multiply_wide(warp, mask, *ty, *d, (*a, *b), Some(*c));
                 }
-                let a = widen(*ty, self.read::<W>(warp, *a));
-                let b = widen(*ty, self.read::<W>(warp, *b));
-                let c = widen(*ty, self.read::<W>(warp, *c));
+                let mut spare_a = None;
+                let a = self.widened::<W>(warp, *ty, *a, &mut spare_a);
+                let mut spare_b = None;
+                let b = self.widened::<W>(warp, *ty, *b, &mut spare_b);
+                let mut spare_c = None;
+                let c = self.widened::<W>(warp, *ty, *c, &mut spare_c);
+                if *part == ProductPart::Lo {
+                    let value = level.zip3(a, b, c, |a, b, c| a.mul_lo(b).add(c));
+                    self.write(warp, *d, mask, &cut(*ty, value));
+                    return Ok(());
+                }
                 let value = lanes(|lane| {
                     let product = match part {
                         ProductPart::Lo | ProductPart::Wide => a[lane].mul_lo(b[lane]),
@@ -212,11 +240,13 @@ impl Machine<'_> {
                 a,
                 b,
             } => {
-                let (a, b) = (self.read::<W>(warp, *a), self.read::<W>(warp, *b));
+                let (mut spare_a, mut spare_b) = (None, None);
+                let a = self.hold::<W>(warp, *a, &mut spare_a);
+                let b = self.hold::<W>(warp, *b, &mut spare_b);
                 let value = match operation {
-                    LogicOp::And => zip(&a, &b, W::and),
-                    LogicOp::Or => zip(&a, &b, W::or),
-                    LogicOp::Xor => zip(&a, &b, W::xor),
+                    LogicOp::And => level.zip(a, b, W::and),
+                    LogicOp::Or => level.zip(a, b, W::or),
+                    LogicOp::Xor => level.zip(a, b, W::xor),
                 };
                 self.write(warp, *d, mask, &cut(*ty, value));
             }
@@ -232,12 +262,15 @@ impl Machine<'_> {
                 b,
             } => {
                 let signed = ty.kind() == TypeKind::Signed;
-                let a = widen(*ty, self.read::<W>(warp, *a));
-                let by = self.read::<u32>(warp, *b);
-                let value = lanes(|lane| match direction {
-                    ShiftDirection::Left => a[lane].shl(by[lane]),
-                    ShiftDirection::Right => a[lane].shr(by[lane], signed),
-                });
+                let mut spare_a = None;
+                let a = self.widened::<W>(warp, *ty, *a, &mut spare_a);
+                let mut spare_by = None;
+                let by = self.hold::<u32>(warp, *b, &mut spare_by);
+                let value = match direction {
+                    ShiftDirection::Left => level.zip(a, by, W::shl),
+                    ShiftDirection::Right if signed => level.zip(a, by, |a, by| a.shr(by, true)),
+                    ShiftDirection::Right => level.zip(a, by, |a, by| a.shr(by, false)),
+                };
                 self.write(warp, *d, mask, &cut(*ty, value));
             }
             Op::BitFieldExtract { ty, d, a, b, c } => {
@@ -371,13 +404,18 @@ impl Machine<'_> {
         ty: ScalarType,
         (a, b): (Operand, Operand),
     ) -> u32 {
+        let level = self.program.level;
         if ty.bits() == 64 {
-            let (a, b) = (self.read::<u64>(warp, a), self.read::<u64>(warp, b));
-            compare_words(compare, ty, &a, &b)
+            let (mut spare_a, mut spare_b) = (None, None);
+            let a = self.hold::<u64>(warp, a, &mut spare_a);
+            let b = self.hold::<u64>(warp, b, &mut spare_b);
+            compare_words(level, compare, ty, a, b)
         } else {
-            let a = widen(ty, self.read::<u32>(warp, a));
-            let b = widen(ty, self.read::<u32>(warp, b));
-            compare_words(compare, ty, &a, &b)
+            let mut spare_a = None;
+            let a = self.widened::<u32>(warp, ty, a, &mut spare_a);
+            let mut spare_b = None;
+            let b = self.widened::<u32>(warp, ty, b, &mut spare_b);
+            compare_words(level, compare, ty, a, b)
         }
     }
 
@@ -437,11 +475,24 @@ fn saturating<W: Word>(a: W, b: W, subtract: bool) -> W {
     W::from_u32(value.cast_unsigned())
 }
 
-fn compare_words<W: Word>(compare: Compare, ty: ScalarType, a: &Lanes<W>, b: &Lanes<W>) -> u32 {
+fn compare_words<W: Word>(
+    level: Level,
+    compare: Compare,
+    ty: ScalarType,
+    a: &Lanes<W>,
+    b: &Lanes<W>,
+) -> u32 {
     let signed = ty.kind() == TypeKind::Signed;
-    let less = |signed: bool| mask_of(&lanes(|lane| a[lane].less(b[lane], signed)), |x| x);
-    let greater = |signed: bool| mask_of(&lanes(|lane| b[lane].less(a[lane], signed)), |x| x);
-    let equal = || mask_of(&lanes(|lane| a[lane] == b[lane]), |x| x);
+    let ordered = |signed: bool, a: &Lanes<W>, b: &Lanes<W>| {
+        if signed {
+            level.mask(a, b, |x, y| x.less(y, true))
+        } else {
+            level.mask(a, b, |x, y| x.less(y, false))
+        }
+    };
+    let less = |signed: bool| ordered(signed, a, b);
+    let greater = |signed: bool| ordered(signed, b, a);
+    let equal = || level.mask(a, b, |x, y| x == y);
     match compare {
         Compare::Eq | Compare::Equ => equal(),
         Compare::Ne | Compare::Neu => !equal(),

@@ -245,7 +245,14 @@ impl Machine<'_> {
 }
 
 fn gather_matrix(raw: &Bytes, matrix: usize, transposed: bool) -> Lanes<u32> {
-    let rows = &raw[8 * matrix..8 * matrix + 8];
+    let rows: &[[u8; 16]; 8] = raw[8 * matrix..]
+        .first_chunk()
+        .expect("32 rows of up to four");
+    if !transposed {
+        // Four lanes hold a row, each two neighbours: the rows one after the other are the register.
+        let words = rows.as_flattened().as_chunks::<4>().0;
+        return lanes(|lane| u32::from_le_bytes(words[lane]));
+    }
     lanes(|lane| {
         let half = |half| {
             let (row, column) = place(lane, half, transposed);

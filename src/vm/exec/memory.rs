@@ -1,6 +1,5 @@
 //! Loads, stores and atomics: which space an address lies in, whether it may be touched, and the bytes.
 
-use super::super::arithmetic::float::{self, Format, NAN_F32, NAN_HALF, extremum};
 use super::super::event::{Access, AccessKind};
 use super::super::memory::{Reason, element, window};
 use super::cta::Machine;
@@ -8,8 +7,8 @@ use super::dispatch::Site;
 use super::program::thread_of;
 use super::warp::Warp;
 use super::{Halt, Lanes, lanes, lanes_of};
-use crate::convert::{index, low_u32};
-use crate::ptx::{AtomicOp, Op, Rounding, ScalarType, Space, TypeKind};
+use crate::convert::index;
+use crate::ptx::{Op, Space};
 
 /// Up to 16 bytes a lane.
 pub(super) type Bytes = Lanes<[u8; 16]>;
@@ -147,6 +146,9 @@ impl Machine<'_> {
         kind: AccessKind,
     ) -> Result<(), Halt> {
         let write = kind != AccessKind::Read;
+        if self.is_allowed(place, (bytes, alignment), write) {
+            return Ok(());
+        }
         for lane in lanes_of(place.mask) {
             let address = place.addresses[lane];
             let reason = if !address.is_multiple_of(u64::from(alignment)) {
@@ -177,8 +179,56 @@ impl Machine<'_> {
         Ok(())
     }
 
+    /// True if all lanes may touch their bytes, which all lie in one space or allocation. False decides nothing.
+    fn is_allowed(&mut self, place: &Place, (bytes, alignment): (u32, u32), write: bool) -> bool {
+        let length = |bytes: usize| Some((0, u64::try_from(bytes).expect("host memory")));
+        let range = match place.space {
+            Space::Shared => length(self.shared.len()),
+            Space::Local => length(self.program.layout.local_bytes),
+            Space::Param if write => None,
+            Space::Param => length(self.program.launch.params.len()),
+            Space::Global | Space::Const | Space::Generic => {
+                let first = index(place.mask.trailing_zeros().min(31));
+                self.view.range(place.addresses[first], write)
+            }
+        };
+        let Some((base, end)) = range else {
+            return false;
+        };
+        let Some(last) = (end - base).checked_sub(u64::from(bytes)) else {
+            return false;
+        };
+        let low_bits = u64::from(alignment - 1);
+        let outside = self
+            .program
+            .level
+            .mask(&place.addresses, &place.addresses, |address, _| {
+                (address.wrapping_sub(base) > last) | (address & low_bits != 0)
+            });
+        alignment.is_power_of_two() && outside & place.mask == 0
+    }
+
     /// Bytes of a checked place.
     pub(super) fn fetch(&mut self, warp: &Warp, place: &Place, bytes: usize, to: &mut Bytes) {
+        let first = place.addresses[index(place.mask.trailing_zeros().min(31))];
+        let whole = match place.space {
+            Space::Shared => Some((&self.shared[..], 0)),
+            Space::Param => Some((&self.program.launch.params[..], 0)),
+            Space::Global => self.view.plain(first),
+            Space::Local | Space::Const | Space::Generic => None,
+        };
+        if let Some((memory, base)) = whole {
+            let all = match bytes {
+                2 => copy::<2>(memory, base, place, to),
+                4 => copy::<4>(memory, base, place, to),
+                8 => copy::<8>(memory, base, place, to),
+                16 => copy::<16>(memory, base, place, to),
+                _ => false,
+            };
+            if all {
+                return;
+            }
+        }
         for lane in lanes_of(place.mask) {
             let address = place.addresses[lane];
             let to = &mut to[lane][..bytes];
@@ -204,6 +254,15 @@ impl Machine<'_> {
 
     /// Writes bytes of a checked place, lane by lane.
     pub(super) fn put(&mut self, warp: &Warp, place: &Place, bytes: usize, from: &Bytes) {
+        if place.space == Space::Shared {
+            match bytes {
+                2 => return paste::<2>(&mut self.shared, place, from),
+                4 => return paste::<4>(&mut self.shared, place, from),
+                8 => return paste::<8>(&mut self.shared, place, from),
+                16 => return paste::<16>(&mut self.shared, place, from),
+                _ => {}
+            }
+        }
         for lane in lanes_of(place.mask) {
             let address = place.addresses[lane];
             let from = &from[lane][..bytes];
@@ -316,48 +375,26 @@ impl Machine<'_> {
         }
         unchanged
     }
+}
 
-    /// `atom` and `red`: lane by lane, lowest first.
-    pub(super) fn atomic(&mut self, warp: &mut Warp, site: &Site<'_>) -> Result<(), Halt> {
-        let Op::Atomic {
-            space,
-            operation,
-            ty,
-            d,
-            address,
-            b,
-            c,
-            ..
-        } = &site.instruction.op
-        else {
-            unreachable!("dispatch sends atomics only")
+/// `N` bytes a lane from `memory`, which starts at `base`; false, with some of them copied, where a lane's are elsewhere.
+#[inline]
+fn copy<const N: usize>(memory: &[u8], base: u64, place: &Place, to: &mut Bytes) -> bool {
+    for lane in lanes_of(place.mask) {
+        let at = usize::try_from(place.addresses[lane].wrapping_sub(base)).unwrap_or(usize::MAX);
+        let Some(from) = memory.get(at..).and_then(<[u8]>::first_chunk::<N>) else {
+            return false;
         };
-        let size = index(ty.bytes());
-        let addresses = self.addresses(warp, address);
-        let b = self.read::<u64>(warp, *b);
-        let c = c.map_or([0; 32], |c| self.read::<u64>(warp, c));
-        let mut old = [0_u64; 32];
-        for place in self.places(warp, site, *space, &addresses, ty.bytes(), true)? {
-            self.check(warp, site, &place, ty.bytes(), AccessKind::Atomic)?;
-            for lane in lanes_of(place.mask) {
-                let one = Place {
-                    mask: 1 << lane,
-                    ..place
-                };
-                let mut raw: Bytes = [[0; 16]; 32];
-                self.fetch(warp, &one, size, &mut raw);
-                old[lane] = element(&raw[lane], 0, size);
-                let Some(value) = combine(*operation, *ty, old[lane], b[lane], c[lane]) else {
-                    return Err(site.unsupported(format!("atom.{operation}.{ty}")));
-                };
-                raw[lane][..size].copy_from_slice(&value.to_le_bytes()[..size]);
-                self.put(warp, &one, size, &raw);
-            }
-        }
-        if let Some(d) = d {
-            self.write_extended(warp, *d, site.mask, &old, *ty);
-        }
-        Ok(())
+        to[lane][..N].copy_from_slice(from);
+    }
+    true
+}
+
+/// `N` bytes a lane into shared memory; the place was checked.
+#[inline]
+fn paste<const N: usize>(memory: &mut [u8], place: &Place, from: &Bytes) {
+    for lane in lanes_of(place.mask) {
+        slice_mut(memory, place.addresses[lane], N).copy_from_slice(&from[lane][..N]);
     }
 }
 
@@ -379,121 +416,6 @@ fn slice_mut(memory: &mut [u8], at: u64, bytes: usize) -> &mut [u8] {
     &mut memory[at..at + bytes]
 }
 
-/// New value of an atomic; `None` for a combination PTX does not have.
-pub(super) fn combine(
-    operation: AtomicOp,
-    ty: ScalarType,
-    old: u64,
-    b: u64,
-    c: u64,
-) -> Option<u64> {
-    use super::super::arithmetic::integer::sign_extend;
-    let keep = ty.mask();
-    let (b, c) = (b & keep, c & keep);
-    if ty.kind() == TypeKind::Float {
-        return combine_floats(operation, ty, old, b);
-    }
-    let signed = ty.kind() == TypeKind::Signed;
-    let less = |x: u64, y: u64| {
-        if signed {
-            sign_extend(x, ty.bits()).cast_signed() < sign_extend(y, ty.bits()).cast_signed()
-        } else {
-            x < y
-        }
-    };
-    let value = match operation {
-        AtomicOp::And => old & b,
-        AtomicOp::Or => old | b,
-        AtomicOp::Xor => old ^ b,
-        AtomicOp::Exch => b,
-        AtomicOp::Cas => {
-            if old == b {
-                c
-            } else {
-                old
-            }
-        }
-        AtomicOp::Add => old.wrapping_add(b) & keep,
-        AtomicOp::Inc => {
-            if old >= b {
-                0
-            } else {
-                old + 1
-            }
-        }
-        AtomicOp::Dec => {
-            if old == 0 || old > b {
-                b
-            } else {
-                old - 1
-            }
-        }
-        AtomicOp::Min => {
-            if less(b, old) {
-                b
-            } else {
-                old
-            }
-        }
-        AtomicOp::Max => {
-            if less(old, b) {
-                b
-            } else {
-                old
-            }
-        }
-    };
-    Some(value)
-}
-
-fn combine_floats(operation: AtomicOp, ty: ScalarType, old: u64, b: u64) -> Option<u64> {
-    let near = Rounding::NearestEven;
-    let halves = |format: Format, operation: AtomicOp, x: u32, y: u32| -> Option<u32> {
-        let values = (format.decode(x), format.decode(y));
-        match operation {
-            AtomicOp::Add => Some(float::add(format, values.0, values.1, near)),
-            AtomicOp::Min => Some(extremum(values, (x, y), NAN_HALF, false, false)),
-            AtomicOp::Max => Some(extremum(values, (x, y), NAN_HALF, true, false)),
-            AtomicOp::And
-            | AtomicOp::Or
-            | AtomicOp::Xor
-            | AtomicOp::Exch
-            | AtomicOp::Cas
-            | AtomicOp::Inc
-            | AtomicOp::Dec => None,
-        }
-    };
-    let (x, y) = (low_u32(old), low_u32(b));
-    match (ty, operation) {
-        // PTX: atom.add.f32 on global memory flushes nothing; on shared memory neither.
-        (ScalarType::F32, AtomicOp::Add) => {
-            let sum = f32::from_bits(x) + f32::from_bits(y);
-            Some(u64::from(if sum.is_nan() {
-                NAN_F32
-            } else {
-                sum.to_bits()
-            }))
-        }
-        (ScalarType::F64, AtomicOp::Add) => {
-            Some((f64::from_bits(old) + f64::from_bits(b)).to_bits())
-        }
-        (ScalarType::F16, _) => halves(Format::F16, operation, x, y).map(u64::from),
-        (ScalarType::Bf16, _) => halves(Format::BF16, operation, x, y).map(u64::from),
-        (ScalarType::F16x2 | ScalarType::Bf16x2, _) => {
-            let format = if ty == ScalarType::F16x2 {
-                Format::F16
-            } else {
-                Format::BF16
-            };
-            let low = halves(format, operation, x & 0xffff, y & 0xffff)?;
-            let high = halves(format, operation, x >> 16, y >> 16)?;
-            Some(u64::from(low | high << 16))
-        }
-        // The ISA has no other atomic on floats; exchange and compare are on bits.
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -506,29 +428,5 @@ mod tests {
         );
         assert_eq!(window_of(window::GLOBAL + 256), Some((Space::Global, 0)));
         assert_eq!((window_of(0), window_of(window::SHARED - 1)), (None, None));
-    }
-
-    #[test]
-    fn atomics() {
-        let u = |operation, old, b| combine(operation, ScalarType::U32, old, b, 9);
-        assert_eq!(u(AtomicOp::Add, 0xffff_ffff, 2), Some(1));
-        assert_eq!(
-            (u(AtomicOp::Inc, 5, 5), u(AtomicOp::Dec, 0, 7)),
-            (Some(0), Some(7))
-        );
-        assert_eq!(
-            (u(AtomicOp::Cas, 5, 5), u(AtomicOp::Cas, 5, 6)),
-            (Some(9), Some(5))
-        );
-        assert_eq!(
-            combine(AtomicOp::Min, ScalarType::S32, 1, 0xffff_ffff, 0),
-            Some(0xffff_ffff)
-        );
-        let two = u64::from(2.0_f32.to_bits());
-        assert_eq!(
-            combine(AtomicOp::Add, ScalarType::F32, two, two, 0),
-            Some(u64::from(4.0_f32.to_bits()))
-        );
-        assert_eq!(combine(AtomicOp::Xor, ScalarType::F32, two, two, 0), None);
     }
 }

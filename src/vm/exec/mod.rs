@@ -4,8 +4,10 @@
 //! instructions; the other files execute one class each.
 
 mod asynchronous;
+mod atomic;
 mod barrier;
 mod bulk;
+mod comparison;
 mod convert;
 mod cta;
 mod dispatch;

@@ -5,6 +5,7 @@ use super::super::target::Target;
 use super::{Lanes, Slots, lanes};
 use crate::convert::index;
 use crate::ptx::{Function, Instruction, Module, Op, ScalarType, Symbol, TypeKind};
+use crate::simd::Level;
 
 /// Class of an instruction, for counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -131,6 +132,8 @@ pub(crate) struct Program<'a> {
     pub(crate) seed: u64,
     pub(crate) options: Options,
     pub(crate) slots: Slots,
+    /// What the loops over lanes are compiled for.
+    pub(crate) level: Level,
     /// Position of each instruction's class in [`Class::ALL`].
     pub(crate) classes: Vec<usize>,
 }
@@ -152,6 +155,7 @@ impl<'a> Program<'a> {
             options: *options,
             seed: options.seed,
             slots: Slots::new(function),
+            level: Level::best(),
             classes: function
                 .instructions
                 .iter()

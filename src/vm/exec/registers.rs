@@ -88,6 +88,24 @@ impl Registers {
         }
     }
 
+    /// The register itself, where it is one of 32 bits.
+    #[inline]
+    pub(crate) fn as_word(&self, slot: Slot) -> Option<&Lanes<u32>> {
+        match slot {
+            Slot::Word(at) => Some(&self.words[at]),
+            Slot::Long(_) | Slot::Predicate(_) => None,
+        }
+    }
+
+    /// The register itself, where it is one of 64 bits.
+    #[inline]
+    pub(crate) fn as_long(&self, slot: Slot) -> Option<&Lanes<u64>> {
+        match slot {
+            Slot::Long(at) => Some(&self.longs[at]),
+            Slot::Word(_) | Slot::Predicate(_) => None,
+        }
+    }
+
     /// Low 32 bits of each lane.
     #[inline]
     pub(crate) fn word(&self, slot: Slot) -> Lanes<u32> {
@@ -144,17 +162,21 @@ fn store<T: Copy>(to: &mut Lanes<T>, mask: u32, from: &Lanes<T>) {
         *to = *from;
     } else {
         for (lane, (to, from)) in to.iter_mut().zip(from).enumerate() {
-            if mask >> lane & 1 == 1 {
-                *to = *from;
-            }
+            // A selection, not a branch: so the loop is one of vectors.
+            *to = if mask >> lane & 1 == 1 { *from } else { *to };
         }
     }
 }
 
 /// 32 values by lane.
-#[inline]
-pub(crate) fn lanes<T>(value: impl FnMut(usize) -> T) -> Lanes<T> {
-    std::array::from_fn(value)
+#[inline(always)]
+pub(crate) fn lanes<T: Copy + Default>(mut value: impl FnMut(usize) -> T) -> Lanes<T> {
+    // `array::from_fn` is not always inlined, and then no loop of vectors.
+    let mut all = [T::default(); 32];
+    for (lane, one) in all.iter_mut().enumerate() {
+        *one = value(lane);
+    }
+    all
 }
 
 /// A bit a lane.
@@ -168,6 +190,12 @@ pub(crate) fn mask_of<T: Copy>(values: &Lanes<T>, holds: impl Fn(T) -> bool) -> 
 }
 
 /// Lanes of a mask, ascending.
+#[inline]
 pub(crate) fn lanes_of(mask: u32) -> impl Iterator<Item = usize> {
-    (0..32).filter(move |lane| mask >> lane & 1 == 1)
+    let mut left = mask;
+    std::iter::from_fn(move || {
+        let lane = left.trailing_zeros();
+        left &= left.wrapping_sub(1);
+        (lane < 32).then(|| index(lane))
+    })
 }
