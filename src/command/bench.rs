@@ -1,7 +1,7 @@
 //! `flashproof bench`: time against sequence length and density, every answer checked before it is timed.
 
 use super::machine::{machine, today, version};
-use super::{Failure, Status, note, progress, write_file};
+use super::{Failure, Status, device_bench, note, progress, write_file};
 use crate::backend::native::{NativeInputs, attention};
 use crate::backend::{Backend, Settings};
 use crate::case::Case;
@@ -40,6 +40,9 @@ pub(super) struct Sweep {
 }
 
 pub(super) fn run(arguments: &cli::Bench, out: &mut dyn Write) -> Result<Status, Failure> {
+    if let Some(cli::Elsewhere::Device(arguments)) = &arguments.elsewhere {
+        return device_bench::run(arguments, out);
+    }
     let sweep = Sweep {
         lengths: arguments.lengths.clone(),
         densities: arguments.densities.clone(),

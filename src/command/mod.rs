@@ -4,6 +4,7 @@ mod analyze;
 mod answer;
 mod bench;
 mod calibrate;
+mod device_bench;
 mod eval;
 mod explain;
 mod fetch;

@@ -5,9 +5,11 @@
 )]
 
 use super::DeviceError;
-use crate::kernel::Binding;
+use crate::kernel::manifest::Swizzle;
+use crate::kernel::{Binding, BoundMap};
 use cudarc::driver::result::{self, DriverError};
-use cudarc::driver::{CudaContext, CudaStream, sys};
+use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtrMut, sys};
+use flashproof_reference::DType;
 use std::ffi::{CString, c_void};
 use std::ptr;
 use std::sync::Arc;
@@ -164,6 +166,7 @@ pub(super) fn launch(
         .bind_to_thread()
         .map_err(refused("cuCtxSetCurrent"))?;
     let mut params = binding.param_bytes(|index| addresses[index]);
+    binding.put_tensor_maps(&mut params, |map| encode(map, addresses[map.buffer]))?;
     let mut size = params.len();
     let tag = |tag: u32| {
         ptr::without_provenance_mut::<c_void>(usize::try_from(tag).expect("at least 32 bits"))
@@ -197,6 +200,78 @@ pub(super) fn launch(
     }
     .result()
     .map_err(stopped("cuLaunchKernel"))
+}
+
+/// So many bytes of the device's memory, all of one value.
+pub(super) fn fill(
+    stream: &Arc<CudaStream>,
+    count: usize,
+    value: u8,
+) -> Result<CudaSlice<u8>, DeviceError> {
+    // SAFETY: the memory is written by the call below, in the stream's order, before anybody reads it.
+    let mut slice = unsafe { stream.alloc::<u8>(count) }.map_err(refused("cuMemAlloc"))?;
+    {
+        let (address, _guard) = slice.device_ptr_mut(stream);
+        // SAFETY: `address` has `count` bytes, and the stream is of the context that `alloc` has bound.
+        unsafe { result::memset_d8_async(address, value, count, stream.cu_stream()) }
+            .map_err(refused("cuMemsetD8Async"))?;
+    }
+    Ok(slice)
+}
+
+/// A tensor map as the device takes it. No interleaving, no promotion beyond 128 bytes of L2 (which changes no value), and
+/// zeros beyond the tensor's edge.
+fn encode(map: &BoundMap, address: u64) -> Result<[u8; 128], DeviceError> {
+    let format = match map.dtype {
+        DType::F16 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+        DType::Bf16 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+        DType::F32 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_FLOAT32,
+    };
+    let swizzle = match map.swizzle {
+        Swizzle::None => sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_NONE,
+        Swizzle::B32 => sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_32B,
+        Swizzle::B64 => sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_64B,
+        Swizzle::B128 => sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B,
+    };
+    let rank = map.sizes.len();
+    if rank == 0 || map.strides.len() + 1 != rank || map.box_elements.len() != rank {
+        return Err(DeviceError::Driver {
+            call: "cuTensorMapEncodeTiled",
+            text: format!("a map of {rank} axes with {} strides", map.strides.len()),
+        });
+    }
+    let steps = vec![1_u32; rank];
+    // The driver looks at strides even where a map of one axis has none.
+    let mut strides = map.strides.clone();
+    strides.push(0);
+    let base = ptr::without_provenance_mut::<c_void>(
+        usize::try_from(address).expect("an address of 64 bits on a machine of 64 bits"),
+    );
+    let mut encoded = sys::CUtensorMap { opaque: [0; 16] };
+    // SAFETY: the lists have as many entries as the map has axes, as was just checked, and all outlive the call; `encoded`
+    // has the alignment of its type. The address is the device's and only written down.
+    let code = unsafe {
+        sys::cuTensorMapEncodeTiled(
+            &raw mut encoded,
+            format,
+            u32::try_from(rank).expect("at most five"),
+            base,
+            map.sizes.as_ptr(),
+            strides.as_ptr(),
+            map.box_elements.as_ptr(),
+            steps.as_ptr(),
+            sys::CUtensorMapInterleave::CU_TENSOR_MAP_INTERLEAVE_NONE,
+            swizzle,
+            sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+            sys::CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
+        )
+    };
+    code.result().map_err(refused("cuTensorMapEncodeTiled"))?;
+    let mut bytes = [0; 128];
+    for (chunk, word) in bytes.chunks_exact_mut(8).zip(encoded.opaque) {
+        chunk.copy_from_slice(&word.to_ne_bytes());
+    }
+    Ok(bytes)
 }
 
 /// CUDA's name and text of an error.

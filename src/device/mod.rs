@@ -11,8 +11,10 @@
 mod driver;
 mod hardware;
 mod plan;
+pub mod probe;
 #[cfg(feature = "cuda")]
 mod session;
+mod simulate;
 mod tensor;
 #[cfg(feature = "cuda")]
 mod timing;
@@ -21,6 +23,7 @@ pub use hardware::Hardware;
 pub use plan::{Attention, Plan, PlanError};
 #[cfg(feature = "cuda")]
 pub use session::{Attended, Element, Prepared, Session, Tensors};
+pub use simulate::simulate;
 pub use tensor::{TENSOR_ALIGN, View, ViewError, check_apart};
 #[cfg(feature = "cuda")]
 pub use timing::{Runs, Stopwatch};

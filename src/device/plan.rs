@@ -133,6 +133,11 @@ impl Attention {
         self.dtype
     }
 
+    /// Its factor of the scores.
+    pub fn scale(&self) -> f32 {
+        self.scale
+    }
+
     /// Its layout.
     pub fn layout(&self) -> &Layout {
         &self.layout

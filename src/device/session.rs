@@ -1,6 +1,6 @@
 //! An open device: kernels loaded once, launches on streams, results in its memory or in this machine's.
 
-use super::driver::{Module, launch, refused, stopped};
+use super::driver::{Module, fill, launch, refused, stopped};
 use super::{Attention, DeviceError, Hardware, Plan, View};
 use crate::kernel::{Binding, Content};
 use cudarc::driver::{
@@ -242,7 +242,7 @@ fn upload(stream: &Arc<CudaStream>, content: &Content) -> Result<CudaSlice<u8>, 
     let copied = match content {
         Content::Bytes(bytes) if !bytes.is_empty() => stream.clone_htod(bytes),
         Content::Bytes(_) => stream.clone_htod(&[UNWRITTEN]),
-        Content::Uninitialised(count) => stream.clone_htod(&vec![UNWRITTEN; (*count).max(1)]),
+        Content::Uninitialised(count) => return fill(stream, (*count).max(1), UNWRITTEN),
     };
     copied.map_err(refused("cuMemAlloc and cuMemcpyHtoD"))
 }

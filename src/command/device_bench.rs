@@ -1,0 +1,207 @@
+//! `flashproof bench device`: kernels and their peers on a card, sampled rows of every answer judged before it is timed,
+//! and the checks that only a card can make. `--dry` does all of it that needs no card.
+
+mod checks;
+mod dry;
+mod inputs;
+mod list;
+mod plans;
+mod sample;
+#[cfg(feature = "cuda")]
+mod timed;
+
+use super::machine::{today, version};
+use super::{Failure, Status, note, write_file};
+use crate::cli;
+use crate::device::{self, DeviceError};
+use crate::report::device_timing::{Measurement, Run};
+use crate::report::svg;
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+pub(super) fn run(arguments: &cli::BenchDevice, out: &mut dyn Write) -> Result<Status, Failure> {
+    if let Some(file) = &arguments.plot {
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| Failure::Input(format!("{}: {error}", file.display())))?;
+        let run = Run::from_json(&text)
+            .map_err(|error| Failure::Input(format!("{}: {error}", file.display())))?;
+        out.write_all(run.table().text().as_bytes())?;
+        if let Some(folder) = &arguments.out {
+            publish(&run, folder)?;
+        }
+        return Ok(Status::Agree);
+    }
+    let list = list::measurements(arguments.seqlen_max);
+    if list.is_empty() {
+        return Err(Failure::Input(format!(
+            "--seqlen-max {} leaves nothing: the shortest sequence timed has 1024 tokens",
+            arguments.seqlen_max
+        )));
+    }
+    if arguments.dry {
+        return dry::run(&list, arguments.seconds, out);
+    }
+    let hardware = match device::hardware() {
+        Ok(hardware) => hardware,
+        Err(error @ DeviceError::Absent(_)) => {
+            writeln!(out, "unsupported: {error}")?;
+            return Ok(Status::Unsupported);
+        }
+        Err(error) => return Err(Failure::Wrong(error.to_string())),
+    };
+    let mut run = Run {
+        version: 1,
+        is_fixture: false,
+        date: today(),
+        commit: version(),
+        machine: machine(&hardware.to_string()),
+        ceilings: Vec::new(),
+        timed: Vec::new(),
+        checks: Vec::new(),
+    };
+    let begin = Instant::now();
+    let limit = Duration::from_secs(arguments.seconds);
+    let mut status = time(&list, &mut run, begin, limit.mul_f64(0.4), out)?;
+    save(&run, arguments, out)?;
+    peers(
+        arguments,
+        &list,
+        &mut run,
+        limit.mul_f64(0.75).saturating_sub(begin.elapsed()),
+    );
+    save(&run, arguments, out)?;
+    let (documents, checked) = checks::run(&hardware, begin, limit, out)?;
+    run.checks = documents;
+    status = status.max(checked);
+    run.machine.extend(machine("at the end"));
+    save(&run, arguments, out)?;
+    out.write_all(run.table().text().as_bytes())?;
+    Ok(status)
+}
+
+/// The run as far as it is, so that what stops it later takes nothing away.
+fn save(run: &Run, arguments: &cli::BenchDevice, out: &mut dyn Write) -> Result<(), Failure> {
+    writeln!(
+        out,
+        "{} times, {} checks",
+        run.timed.len(),
+        run.checks.len()
+    )?;
+    out.flush()?;
+    match &arguments.out {
+        Some(folder) => publish(run, folder),
+        None => Ok(()),
+    }
+}
+
+/// JSON, table and figures, under the run's date.
+fn publish(run: &Run, folder: &Path) -> Result<(), Failure> {
+    let name = |end: &str| folder.join(format!("{}_device{end}", run.date));
+    let json = serde_json::to_string_pretty(run).map_err(Failure::input)?;
+    write_file(&name(".json"), json)?;
+    write_file(&name(".csv"), run.table().csv())?;
+    for (figure_name, figure) in run.figures() {
+        write_file(&name(&format!("_{figure_name}.svg")), svg::draw(&figure))?;
+    }
+    Ok(())
+}
+
+/// Card, driver and clocks in the words of `nvidia-smi`.
+fn machine(first: &str) -> Vec<String> {
+    let query = "name,driver_version,clocks.sm,clocks.mem,clocks.max.sm,clocks.max.mem,temperature.gpu,power.draw,power.limit";
+    let said = std::process::Command::new("nvidia-smi")
+        .args([&format!("--query-gpu={query}"), "--format=csv,noheader"])
+        .output();
+    let said = match said {
+        Ok(output) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        }
+        Ok(_) | Err(_) => "nvidia-smi did not answer".to_owned(),
+    };
+    vec![first.to_owned(), format!("{query}: {said}")]
+}
+
+#[cfg(feature = "cuda")]
+fn time(
+    list: &[Measurement],
+    run: &mut Run,
+    begin: Instant,
+    limit: Duration,
+    out: &mut dyn Write,
+) -> Result<Status, Failure> {
+    timed::run(list, run, begin, limit, out)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn time(
+    _: &[Measurement],
+    _: &mut Run,
+    _: Instant,
+    _: Duration,
+    out: &mut dyn Write,
+) -> Result<Status, Failure> {
+    writeln!(out, "unsupported: built without the feature cuda")?;
+    Ok(Status::Unsupported)
+}
+
+/// Lets the script time the peers on the same inputs, and takes in what it found. Whatever goes wrong there is a note.
+fn peers(arguments: &cli::BenchDevice, list: &[Measurement], run: &mut Run, limit: Duration) {
+    let folder = std::env::temp_dir().join(format!("flashproof-peers-{}", std::process::id()));
+    let found = plans::ask_peers(&arguments.peers, &folder, list, limit);
+    // A folder of ours among those for such: if it stays, nothing depends on it.
+    let _ = std::fs::remove_dir_all(&folder);
+    match found {
+        Ok(found) => {
+            run.machine.extend(found.machine);
+            run.ceilings.extend(found.ceilings);
+            run.timed.extend(found.timed);
+        }
+        Err(error) => {
+            note(&format!("peers not timed: {error}"));
+            run.machine.push(format!("peers not timed: {error}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(text: &[&str]) -> cli::BenchDevice {
+        use clap::Parser;
+        let parsed = cli::Cli::try_parse_from([&["flashproof", "bench", "device"], text].concat());
+        match parsed.unwrap().command {
+            cli::Command::Bench(cli::Bench {
+                elsewhere: Some(cli::Elsewhere::Device(arguments)),
+                ..
+            }) => arguments,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_dry_run_checks_every_launch() {
+        let mut out = Vec::new();
+        let status = run(&arguments(&["--dry", "--seqlen-max", "1024"]), &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(status, Status::Agree, "{text}");
+        for word in [
+            "bf16 d128 16x16x1024 dense",
+            "window_sm80",
+            "seconds",
+            "agree",
+        ] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_nothing_is_refused() {
+        let error = run(
+            &arguments(&["--dry", "--seqlen-max", "100"]),
+            &mut Vec::new(),
+        );
+        assert!(matches!(error, Err(Failure::Input(_))));
+    }
+}
