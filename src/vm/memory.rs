@@ -363,11 +363,15 @@ impl<'a> View<'a> {
 
     /// A bit a byte of `count <= 16` bytes from `address`: nothing has written it. Bytes outside memory count as written.
     pub(crate) fn undefined(&self, address: u64, count: u32) -> u32 {
-        let Ok(id) = self.memory.locate(address, u64::from(count)) else {
+        let Some(id) = self.find(address, u64::from(count)) else {
             return 0;
         };
         let at = self.memory.offset(id, address);
         let allocation = &self.memory.allocations[id.0];
+        let bits = u64::MAX >> (64 - count.clamp(1, 64)) << (at % 64);
+        if at % 64 + index(count) <= 64 && !allocation.defined[at / 64] & bits == 0 {
+            return 0;
+        }
         let mut undefined = 0;
         for i in 0..count {
             let byte = at + index(i);
@@ -389,11 +393,19 @@ impl<'a> View<'a> {
             .is_ok_and(|id| self.memory.allocations[id.0].constant)
     }
 
+    /// The allocation that holds the bytes: mostly that of the last access.
+    fn find(&self, address: u64, count: u64) -> Option<AllocationId> {
+        let (id, base, end) = self.last;
+        if address >= base && address.checked_add(count).is_some_and(|e| e <= end) {
+            return Some(id);
+        }
+        self.memory.locate(address, count).ok()
+    }
+
     /// True where the kernel may write the allocation that holds `address`.
     pub(crate) fn may_change(&self, address: u64) -> bool {
-        self.memory
-            .locate(address, 1)
-            .is_ok_and(|id| self.memory.is_writable(id))
+        self.find(address, 1)
+            .is_some_and(|id| self.memory.is_writable(id))
     }
 }
 
