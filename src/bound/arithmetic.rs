@@ -41,6 +41,8 @@ pub struct Arithmetic {
     pub tile_order: Option<TileOrder>,
     /// Format of a weight as an operand of the second product.
     pub p_dtype: DType,
+    /// Whether the running maximum itself is subtracted, so that the largest weight of a row is 1.
+    pub subtracts_max: bool,
     /// Lanes that share a row's sum of weights.
     pub row_sum_lanes: usize,
     /// Of the argument of the exponential, per unit of `row_max - score` (in natural units).
@@ -149,6 +151,7 @@ impl Arithmetic {
             tile_kv: index(method.tile_kv),
             tile_order: None,
             p_dtype,
+            subtracts_max: true,
             row_sum_lanes: index(method.row_sum_lanes),
             argument_difference,
             argument_magnitude,
@@ -182,6 +185,7 @@ impl Arithmetic {
             tile_kv: seqlen_kv.max(1),
             tile_order: None,
             p_dtype: DType::F32,
+            subtracts_max: true,
             row_sum_lanes: 16,
             argument_difference: U,
             argument_magnitude: U, // the product of a score with the scale

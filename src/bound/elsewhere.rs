@@ -103,6 +103,8 @@ impl Elsewhere {
         };
         Ok(Arithmetic {
             sums,
+            // A maximum may be left as it is until it has grown by much, and weights exceed 1 meanwhile.
+            subtracts_max: false,
             argument_difference: 4.0 * U,
             argument_magnitude: 2.0 * U,
             ..arithmetic
