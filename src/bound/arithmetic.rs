@@ -111,7 +111,7 @@ impl Arithmetic {
         let (weight, weight_tiny, weight_normal, exponent_min) = match p_dtype {
             DType::F16 => (power(-11), power(-25), power(-14), -14),
             DType::Bf16 => (power(-8), power(-134), power(-126), -126),
-            DType::F32 => (0.0, 0.0, 0.0, -126),
+            DType::F32 | DType::F64 => (0.0, 0.0, 0.0, -126),
         };
         let sums = match p_dtype {
             DType::F16 | DType::Bf16 => Sums::TensorCore {
@@ -119,7 +119,7 @@ impl Arithmetic {
                 fraction_bits,
                 exponent_min,
             },
-            DType::F32 => Sums::Nearest,
+            DType::F32 | DType::F64 => Sums::Nearest,
         };
         let (argument_difference, argument_magnitude, rescale_magnitude) = match score {
             // The difference, scale_log2 and the product round once each.

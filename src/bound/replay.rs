@@ -454,7 +454,7 @@ fn narrowed(dtype: DType, weight: f64) -> f64 {
         }
         DType::F16 => leading(4_398_046_511_105.0), // 2^42 + 1
         DType::Bf16 => leading(35_184_372_088_833.0), // 2^45 + 1
-        DType::F32 => weight,
+        DType::F32 | DType::F64 => weight,
     }
 }
 

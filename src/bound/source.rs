@@ -183,6 +183,7 @@ pub fn half_ulp(value: f64, dtype: DType) -> f64 {
         DType::F16 => (11, -24),
         DType::Bf16 => (8, -133),
         DType::F32 => (24, -149),
+        DType::F64 => (53, -1021),
     };
     let exponent = i32::try_from(value.to_bits() >> 52 & 0x7ff).expect("11 bits") - 1023;
     power((exponent - bits + 1).max(least) - 1)

@@ -100,6 +100,7 @@ impl Run {
                 DType::F16 => f64_to_f16(found).to_f64(),
                 DType::Bf16 => f64_to_bf16(found).to_f64(),
                 DType::F32 => f64::from(f64_to_f32(found)),
+                DType::F64 => found,
             };
             let mut centres = vec![(expected, bound.o[index]), (expected, bound.likely[index])];
             if let Some(replayed) = &bound.replayed {
