@@ -190,6 +190,25 @@ impl Verdict {
 }
 
 /// The verdict on one run.
+///
+/// ```
+/// use flashproof::bound::{Arithmetic, Bound};
+/// use flashproof::kernel::method::EmptyRow;
+/// use flashproof::outcome::{Outcome, Output};
+/// use flashproof::verdict::judge;
+/// use flashproof_reference::{Layout, Problem, Shape, Tensor, attention};
+/// let shape = Shape { batch: 1, num_q_heads: 1, num_kv_heads: 1, seqlen_q: 1, seqlen_kv: 2, head_dim: 1 };
+/// let [q, k, v] = [vec![1.0], vec![0.0, 0.0], vec![1.0, 2.0]].map(Tensor::F32);
+/// let problem = Problem::new(shape, q, k, v, 1.0, Layout::dense(1, 2))?;
+/// let answer = attention(&problem)?;
+/// let bound = Bound::of(&problem, &answer, &Arithmetic::native(2));
+/// let says = |o: f32| {
+///     let output = Output { o: Tensor::F32(vec![o]), lse: vec![], kept: None, findings: vec![] };
+///     judge(&problem, &answer, &bound, EmptyRow::Zero, &Outcome::Finished(output)).name()
+/// };
+/// assert_eq!([says(1.5), says(1.6), says(f32::NAN)], ["agree", "disagree", "disagree"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn judge(
     problem: &Problem,
     answer: &Answer,
@@ -498,11 +517,18 @@ fn bounds(got: f64, expected: f64, bound: f64) -> f64 {
 }
 
 /// `RN(expected - bound) <= got <= RN(expected + bound)`. False for NaN.
+///
+/// ```
+/// # use flashproof::verdict::is_within;
+/// # use flashproof_reference::DType::F16;
+/// assert!(is_within(1.0, 1.0002, 0.0, F16) && !is_within(f64::NAN, 1.0, 9.0, F16));
+/// ```
 pub fn is_within(got: f64, expected: f64, bound: f64, dtype: DType) -> bool {
     let round = |x: f64| match dtype {
         DType::F16 => f64_to_f16(x).to_f64(),
         DType::Bf16 => f64_to_bf16(x).to_f64(),
         DType::F32 => f64::from(f64_to_f32(x)),
+        DType::F64 => x,
     };
     round(expected - bound) <= got && got <= round(expected + bound)
 }
@@ -520,6 +546,7 @@ fn bits(tensor: &Tensor, index: usize) -> String {
         Tensor::F16(x) => format!("{:e} ({:#06x})", x[index].to_f32(), x[index].to_bits()),
         Tensor::Bf16(x) => format!("{:e} ({:#06x})", x[index].to_f32(), x[index].to_bits()),
         Tensor::F32(x) => format!("{:e} ({:#010x})", x[index], x[index].to_bits()),
+        Tensor::F64(x) => format!("{:e} ({:#018x})", x[index], x[index].to_bits()),
     }
 }
 

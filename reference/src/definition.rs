@@ -20,6 +20,10 @@
 //! numbers (Lindemann-Weierstrass), so this holds iff in every group of equal scores `sum (v_j - r) = 0`. Likewise
 //! `lse = r` iff one key alone is seen and `x = r`.
 //!
+//! Scores may lie so far apart that no number of bits shows what a lower one adds. There the order of magnitude decides:
+//! a sum whose first term exceeds all that follow has the sign of the first, and what lies above a score by less than
+//! the distance of any boundary from it rounds as if it were the least bit above.
+//!
 //! # Numbers that are not finite
 //!
 //! A key's score is NaN where an operand is NaN, where `0 * inf` occurs, or where both infinities occur; else it is that
@@ -36,10 +40,23 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// Bits after which a row is given up: an error, never an uncertified value.
-pub const PRECISION_CAP: usize = 1 << 20;
+/// Bits after which a value is given up: an error, never an uncertified value. No input is known that takes 2^14.
+///
+/// ```
+/// assert_eq!(flashproof_reference::definition::PRECISION_CAP, 65_536);
+/// ```
+pub const PRECISION_CAP: usize = 1 << 16;
 
 /// Attention, rounded once (module documentation).
+///
+/// ```
+/// # use flashproof_reference::{definition, Layout, Problem, Shape, Tensor};
+/// let shape = Shape { batch: 1, num_q_heads: 1, num_kv_heads: 1, seqlen_q: 1, seqlen_kv: 2, head_dim: 1 };
+/// let [q, k, v] = [vec![0.0], vec![5.0, 7.0], vec![1.0, 2.0]].map(Tensor::F64);
+/// let answer = definition::attention(&Problem::new(shape, q, k, v, 1.0, Layout::dense(1, 2))?)?;
+/// assert_eq!((answer.o[0], answer.lse[0]), (1.5, std::f64::consts::LN_2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// [`AttentionError::Problem`] for a malformed problem; [`AttentionError::Precision`] for a value so close to a rounding
@@ -72,7 +89,7 @@ pub fn attention(problem: &Problem) -> Result<Answer, AttentionError> {
 }
 
 /// One query row: its output channels and its log-sum-exp. Rows index `(.., head_dim)` slices of the tensors.
-fn row(
+pub(crate) fn row(
     problem: &Problem,
     q_row: usize,
     kv_rows: &[usize],
@@ -123,9 +140,10 @@ pub(crate) fn score(problem: &Problem, q_row: usize, kv_row: usize) -> Score {
     if let (Some(sum), Some(scale)) = (products, exact(scale)) {
         return Score::Finite(&scale * &sum);
     }
-    // With an infinity or a NaN among the operands, f64 products and sums follow the extended reals: a product of two
-    // finite inputs cannot overflow to a false infinity, since f32 inputs have products below 2^256.
-    let sum: f64 = scale * q.zip(k).map(|(q, k)| q * k).sum::<f64>();
+    // With an infinity or a NaN among the operands, f64 products and sums follow the extended reals; finite products
+    // change nothing, and some would overflow to a false infinity.
+    let not_finite = q.zip(k).filter(|(q, k)| !(q.is_finite() && k.is_finite()));
+    let sum: f64 = scale * not_finite.map(|(q, k)| q * k).sum::<f64>();
     if sum.is_nan() {
         Score::NaN
     } else if sum > 0.0 {
@@ -222,17 +240,15 @@ impl<'a> Row<'a> {
         // Below e^-4096 times what the values can reach (2^1088), every result rounds to a zero of the numerator's sign:
         // a larger gap changes nothing.
         let gap = (x_max - &self.x[last]).min(Dyadic::from_f64(4096.0).expect("finite"));
+        let shift = usize::try_from(&gap.floor_to(0)).expect("at most 4096") * 3 / 2;
         refine(
             |bits| {
                 let weights = self.weights_from(last, bits);
                 let numerator = Enclosure::weighted_sum(bits, weights.iter().zip(&sums));
-                let numerator = numerator.times(&exp_of_negative(&gap, bits));
+                let numerator = numerator.times(&exp_of_negative(&gap, bits + shift));
                 round_quotient(&numerator, &self.sum_of_weights(bits))
             },
-            |boundary| {
-                let zero = self.sums_less(&v, boundary).iter().all(Dyadic::is_zero);
-                zero.then_some(Side::On)
-            },
+            |boundary| self.side(&self.sums_less(&v, boundary)),
         )
     }
 
@@ -246,11 +262,56 @@ impl<'a> Row<'a> {
             let one = Dyadic::from_f64(1.0).expect("finite");
             return Ok((round_ratio(x_max, &one), 0));
         }
+        if let Some(value) = self.little_above_max(x_max) {
+            return Ok((value, 0));
+        }
         refine(
             |bits| round_enclosure(&ln(&self.sum_of_weights(bits)).plus(x_max)),
             // Two keys or more: above the largest score, however little, which bits alone may take long to show.
             |boundary| (boundary <= x_max).then_some(Side::Above),
         )
+    }
+
+    /// The sign of `sum e^x s` of these sums `s` of the groups, where all are 0 or the first outweighs the rest: `e^-x`
+    /// is below `2^-floor(x)`.
+    fn side(&self, sums: &[Dyadic]) -> Option<Side> {
+        let Some(first) = sums.iter().rposition(|sum| !sum.is_zero()) else {
+            return Some(Side::On);
+        };
+        let sign = if sums[first].signum() > 0 {
+            Side::Above
+        } else {
+            Side::Below
+        };
+        let Some(next) = sums[..first].iter().rposition(|sum| !sum.is_zero()) else {
+            return Some(sign);
+        };
+        let log2 = |x: &Dyadic| x.log2_floor().expect("not zero");
+        let rest = sums[..=next].iter().filter(|sum| !sum.is_zero());
+        let most = rest.map(|sum| log2(sum) + 1).max().expect("one at least");
+        let count = i64::from(sums.len().ilog2()) + 1;
+        let needed = most + count - log2(&sums[first]);
+        self.gap_is_above(first, next, needed).then_some(sign)
+    }
+
+    /// Whether the scores of two groups lie at least `distance` apart.
+    fn gap_is_above(&self, high: usize, low: usize, distance: i64) -> bool {
+        &self.x[high] - &self.x[low] >= Dyadic::new(distance.into(), 0)
+    }
+
+    /// The log-sum-exp where one key has the largest score and all others are so far below that what they add is less
+    /// than any distance between a score and a boundary: both are whole multiples of a power of two.
+    fn little_above_max(&self, x_max: &Dyadic) -> Option<f64> {
+        let last = self.x.len() - 1;
+        if last == 0 || self.group.iter().filter(|&&group| group == last).count() > 1 {
+            return None;
+        }
+        let unit = x_max.exponent().min(-1075);
+        let count = i64::from(self.group.len().ilog2()) + 1;
+        let one = Dyadic::new(1.into(), 0);
+        let little = Dyadic::new(1.into(), unit - 2);
+        self.gap_is_above(last, last - 1, count + 2 - unit)
+            .then(|| round_ratio(&(x_max + &little), &one))
     }
 
     /// Values of a channel, in the order of the groups.
@@ -309,6 +370,7 @@ impl<'a> Row<'a> {
 enum Side {
     On,
     Above,
+    Below,
 }
 
 /// Doubles the bits until `enclose` has one rounding, or it is known on which side of the boundary between two it lies.
@@ -323,10 +385,14 @@ fn refine(
             Rounded::To(value) => return Ok((value, bits)),
             Rounded::Boundary(boundary) => match side(&boundary) {
                 // The boundary is exact, so rounding it breaks the tie to even.
-                Some(Side::On) => return Ok((round_ratio(&boundary, &one), bits)),
-                Some(Side::Above) => {
+                Some(side) => {
                     let little = Dyadic::new(1.into(), boundary.exponent() - 2);
-                    return Ok((round_ratio(&(&boundary + &little), &one), bits));
+                    let value = match side {
+                        Side::On => boundary,
+                        Side::Above => &boundary + &little,
+                        Side::Below => &boundary - &little,
+                    };
+                    return Ok((round_ratio(&value, &one), bits));
                 }
                 None => {}
             },

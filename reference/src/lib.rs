@@ -23,7 +23,7 @@ pub mod attention;
 mod certified;
 pub mod convert;
 pub mod definition;
-pub mod exact;
+mod exact;
 pub mod exp;
 #[cfg(test)]
 mod fixed_point;

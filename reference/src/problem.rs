@@ -144,7 +144,7 @@ pub enum ProblemError {
         dtype: DType,
     },
     /// A name that is not a number format.
-    #[error("unknown number format {found:?}: expected f16, bf16 or f32")]
+    #[error("unknown number format {found:?}: expected f16, bf16, f32 or f64")]
     UnknownDType {
         /// The name found.
         found: String,

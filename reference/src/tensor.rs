@@ -1,5 +1,6 @@
 //! Numbers in the format that a kernel receives or writes.
 
+use crate::convert::f32_from_f64;
 use crate::problem::ProblemError;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
@@ -21,6 +22,8 @@ pub enum DType {
     Bf16,
     /// IEEE binary32.
     F32,
+    /// IEEE binary64: answered by the definition alone, which is slow; no kernel's.
+    F64,
 }
 
 /// Numbers in the format the kernel receives.
@@ -39,10 +42,12 @@ pub enum Tensor {
     Bf16(Vec<bf16>),
     /// IEEE binary32.
     F32(Vec<f32>),
+    /// IEEE binary64.
+    F64(Vec<f64>),
 }
 
 impl DType {
-    /// Every format, in the order of the enum.
+    /// The formats of kernels, in the order of the enum: all but [`DType::F64`].
     ///
     /// ```
     /// # use flashproof_reference::DType;
@@ -60,6 +65,7 @@ impl DType {
         match self {
             Self::F16 | Self::Bf16 => 2,
             Self::F32 => 4,
+            Self::F64 => 8,
         }
     }
 }
@@ -70,6 +76,7 @@ impl fmt::Display for DType {
             Self::F16 => "f16",
             Self::Bf16 => "bf16",
             Self::F32 => "f32",
+            Self::F64 => "f64",
         })
     }
 }
@@ -82,6 +89,7 @@ impl FromStr for DType {
             "f16" => Ok(Self::F16),
             "bf16" => Ok(Self::Bf16),
             "f32" => Ok(Self::F32),
+            "f64" => Ok(Self::F64),
             _ => Err(ProblemError::UnknownDType {
                 found: text.to_owned(),
             }),
@@ -125,6 +133,7 @@ impl Tensor {
             DType::F16 => Self::F16(values.iter().map(|&value| f16::from_f32(value)).collect()),
             DType::Bf16 => Self::Bf16(values.iter().map(|&value| bf16::from_f32(value)).collect()),
             DType::F32 => Self::F32(values.to_vec()),
+            DType::F64 => Self::F64(values.iter().map(|&value| f64::from(value)).collect()),
         }
     }
 
@@ -139,6 +148,7 @@ impl Tensor {
             Self::F16(values) => values.len(),
             Self::Bf16(values) => values.len(),
             Self::F32(values) => values.len(),
+            Self::F64(values) => values.len(),
         }
     }
 
@@ -163,6 +173,7 @@ impl Tensor {
             Self::F16(_) => DType::F16,
             Self::Bf16(_) => DType::Bf16,
             Self::F32(_) => DType::F32,
+            Self::F64(_) => DType::F64,
         }
     }
 
@@ -178,6 +189,7 @@ impl Tensor {
             Self::F16(values) => values.get(index).map(|value| value.to_f64()),
             Self::Bf16(values) => values.get(index).map(|value| value.to_f64()),
             Self::F32(values) => values.get(index).map(|&value| f64::from(value)),
+            Self::F64(values) => values.get(index).copied(),
         }
     }
 
@@ -199,10 +211,11 @@ impl Tensor {
                 .map(|value| f64::from(f32::from_bits(u32::from(value.to_bits()) << 16)))
                 .collect(),
             Self::F32(values) => values.iter().map(|&value| f64::from(value)).collect(),
+            Self::F64(values) => values.clone(),
         }
     }
 
-    /// The exact values of all elements: every format's numbers are f32 numbers.
+    /// All elements as f32: exact, but for numbers of f64, which are rounded once.
     ///
     /// ```
     /// # use flashproof_reference::Tensor;
@@ -213,6 +226,7 @@ impl Tensor {
             Self::F16(values) => values.iter().map(|value| value.to_f32()).collect(),
             Self::Bf16(values) => values.iter().map(|value| value.to_f32()).collect(),
             Self::F32(values) => values.clone(),
+            Self::F64(values) => values.iter().map(|&value| f32_from_f64(value)).collect(),
         }
     }
 }
@@ -244,7 +258,7 @@ mod tests {
         let error = "fp16".parse::<DType>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "unknown number format \"fp16\": expected f16, bf16 or f32"
+            "unknown number format \"fp16\": expected f16, bf16, f32 or f64"
         );
         let halfway = [1.0 + 2f32.powi(-11), 1.0 + 3.0 * 2f32.powi(-11)];
         let rounded = Tensor::from_f32_rounded(DType::F16, &halfway);

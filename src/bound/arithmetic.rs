@@ -41,6 +41,8 @@ pub struct Arithmetic {
     pub tile_order: Option<TileOrder>,
     /// Format of a weight as an operand of the second product.
     pub p_dtype: DType,
+    /// Whether the running maximum itself is subtracted, so that the largest weight of a row is 1.
+    pub subtracts_max: bool,
     /// Lanes that share a row's sum of weights.
     pub row_sum_lanes: usize,
     /// Of the argument of the exponential, per unit of `row_max - score` (in natural units).
@@ -109,7 +111,7 @@ impl Arithmetic {
         let (weight, weight_tiny, weight_normal, exponent_min) = match p_dtype {
             DType::F16 => (power(-11), power(-25), power(-14), -14),
             DType::Bf16 => (power(-8), power(-134), power(-126), -126),
-            DType::F32 => (0.0, 0.0, 0.0, -126),
+            DType::F32 | DType::F64 => (0.0, 0.0, 0.0, -126),
         };
         let sums = match p_dtype {
             DType::F16 | DType::Bf16 => Sums::TensorCore {
@@ -117,7 +119,7 @@ impl Arithmetic {
                 fraction_bits,
                 exponent_min,
             },
-            DType::F32 => Sums::Nearest,
+            DType::F32 | DType::F64 => Sums::Nearest,
         };
         let (argument_difference, argument_magnitude, rescale_magnitude) = match score {
             // The difference, scale_log2 and the product round once each.
@@ -149,6 +151,7 @@ impl Arithmetic {
             tile_kv: index(method.tile_kv),
             tile_order: None,
             p_dtype,
+            subtracts_max: true,
             row_sum_lanes: index(method.row_sum_lanes),
             argument_difference,
             argument_magnitude,
@@ -182,6 +185,7 @@ impl Arithmetic {
             tile_kv: seqlen_kv.max(1),
             tile_order: None,
             p_dtype: DType::F32,
+            subtracts_max: true,
             row_sum_lanes: 16,
             argument_difference: U,
             argument_magnitude: U, // the product of a score with the scale

@@ -48,15 +48,23 @@ pub struct Elsewhere {
 
 /// Formats for which no bound is derived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "weights in {p_dtype} with inputs in {dtype}: v would be rounded to {p_dtype} too, for which there is no bound; \
-     weights must be {dtype} or f32"
-)]
-pub struct NoBound {
-    /// Format of the inputs.
-    pub dtype: DType,
-    /// Format of the weights.
-    pub p_dtype: DType,
+pub enum NoBound {
+    /// Weights are narrower than the inputs.
+    #[error(
+        "weights in {p_dtype} with inputs in {dtype}: v would be rounded to {p_dtype} too, for which there is no bound; \
+         weights must be {dtype} or f32"
+    )]
+    Narrower {
+        /// Format of the inputs.
+        dtype: DType,
+        /// Format of the weights.
+        p_dtype: DType,
+    },
+    /// Computed in f64.
+    #[error(
+        "f64: every bound is one of sums in f32, and none is derived for f64; `answer` gives the reference's result"
+    )]
+    F64,
 }
 
 impl Elsewhere {
@@ -64,18 +72,29 @@ impl Elsewhere {
     pub fn tile_kv(&self) -> u32 {
         self.tile_kv.unwrap_or(match self.p_dtype {
             DType::F16 | DType::Bf16 => 8,
-            DType::F32 => 1,
+            DType::F32 | DType::F64 => 1,
         })
     }
 
     /// Every rounding that such a result may have seen.
     ///
+    /// ```
+    /// use flashproof::bound::{Elsewhere, Generation};
+    /// use flashproof_reference::DType::{F16, F32};
+    /// let of = |dtype, p_dtype| Elsewhere { dtype, p_dtype, tile_kv: None, generation: Generation::Any }.arithmetic();
+    /// assert_eq!(of(F16, F16).map(|arithmetic| arithmetic.tile_kv), Ok(8));
+    /// assert!(of(F32, F16).is_err());
+    /// ```
+    ///
     /// # Errors
-    /// [`NoBound`] where weights are narrower than the inputs.
+    /// [`NoBound`] where weights are narrower than the inputs, or anything is f64.
     pub fn arithmetic(&self) -> Result<Arithmetic, NoBound> {
         let Self { dtype, p_dtype, .. } = *self;
+        if dtype == DType::F64 || p_dtype == DType::F64 {
+            return Err(NoBound::F64);
+        }
         if p_dtype != dtype && p_dtype != DType::F32 {
-            return Err(NoBound { dtype, p_dtype });
+            return Err(NoBound::Narrower { dtype, p_dtype });
         }
         let method = Method {
             tile_q: 1,
@@ -97,12 +116,14 @@ impl Elsewhere {
                 fraction_bits: 24,
                 exponent_min: if dtype == DType::F16 { -14 } else { -126 },
             },
-            (DType::F16 | DType::Bf16, DType::F16 | DType::Bf16) | (DType::F32, _) => {
-                arithmetic.sums
-            }
+            (DType::F16 | DType::Bf16, DType::F16 | DType::Bf16)
+            | (DType::F32 | DType::F64, _)
+            | (_, DType::F64) => arithmetic.sums,
         };
         Ok(Arithmetic {
             sums,
+            // A maximum may be left as it is until it has grown by much, and weights exceed 1 meanwhile.
+            subtracts_max: false,
             argument_difference: 4.0 * U,
             argument_magnitude: 2.0 * U,
             ..arithmetic

@@ -45,7 +45,12 @@
 //!      + underflow ] / (1 - ebar)
 //! ```
 //!
-//! where `sums` is `Arithmetic::sum_error` of `T` chained tiles, whose alignment also sees `min (1 + max |v_j|) / D`,
+//! The largest weight is 1, a number of every format, whenever its tile comes, for the maximum of its tile is its own
+//! score: computed, it is within `eta_1 = 2 |scale| e_max + magnitude |M| + exponential` of 1 and rounded by no more. So
+//! its part of `weight S` is `min(weight, e^eta_1 - 1) p_max |v_max|` (where the method subtracts the running maximum
+//! itself; `Elsewhere` does not assume it).
+//!
+//! Here `sums` is `Arithmetic::sum_error` of `T` chained tiles, whose alignment also sees `min (1 + max |v_j|) / D`,
 //! the smallest normal number in place of subnormal weights and values. The row sum passes through at most
 //! `depth = min(n, T ceil(tile / lanes)) + 2 T + log2(lanes)` roundings and all its terms are positive: relative error
 //! `gamma = (1 + u)^depth - 1`. With the division, `h = (division + gamma) / (1 - gamma)` and
@@ -84,7 +89,17 @@
 //! kernel subtracts, `m_T` with its error of at most `|scale| e_max`, and the `R_T` rescalings that follow, multiply all of a
 //! tile by `e^(+-eta_T)`, `eta_T = |scale| e_max + difference (M - m_T + ..) + R_T (exponential + ..)`; what is common
 //! to all tiles cancels with the row sum, in which the shift of a weight by its maximum cancels too, so that its error
-//! is `ebar` as above. With `|acc|` the accumulator when the tile begins,
+//! is `ebar` as above. Keys and channels come in a known order, so three things are smaller than for A:
+//!
+//! * `e_j` follows the accumulator from block to block. For the scores that decide (those that may be the maximum, and
+//!   those whose weight's rounding is not certain) it is counted addend by addend: an addend is cut only if its lowest
+//!   bit lies below `2^(E - F)`, the accumulator likewise, and the sum loses bits only if it has more than 24;
+//! * `ebar` has these `e_j`, and only the tiles that may raise the maximum rescale;
+//! * an addition of the row sum is off by `u` of the sum so far, `s_T` after tile `T` in units of the whole, so `gamma`
+//!   comes from `sum_T (min(n_T, ceil(tile / lanes)) + 2) u s_T + log2(lanes) u`, times `1 + 2 (ebar + gamma)` because
+//!   sums so far are off themselves.
+//!
+//! With `|acc|` the accumulator when the tile begins,
 //!
 //! ```text
 //! B_C = [ sum_T c_T |sum_j P_j v_j| (e^eta_T - 1)                   maxima and rescalings
@@ -113,6 +128,8 @@
 mod arithmetic;
 mod elsewhere;
 mod replay;
+#[cfg(test)]
+mod replay_tests;
 mod row;
 mod score;
 #[cfg(test)]
@@ -156,7 +173,28 @@ pub struct Bound {
 
 impl Bound {
     /// The bound of a method on a problem whose answer is known. 0 for rows that see no key.
+    ///
+    /// ```
+    /// use flashproof::bound::{Arithmetic, Bound};
+    /// use flashproof_reference::{Layout, Problem, Shape, Tensor, attention};
+    /// let shape = Shape { batch: 1, num_q_heads: 1, num_kv_heads: 1, seqlen_q: 1, seqlen_kv: 2, head_dim: 1 };
+    /// let [q, k, v] = [vec![1.0], vec![0.0, 0.5], vec![1.0, 2.0]].map(Tensor::F32);
+    /// let problem = Problem::new(shape, q, k, v, 1.0, Layout::dense(1, 2))?;
+    /// let bound = Bound::of(&problem, &attention(&problem)?, &Arithmetic::native(2));
+    /// assert!(bound.o[0] > 1e-8 && bound.o[0] < 1e-5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn of(problem: &Problem, answer: &Answer, arithmetic: &Arithmetic) -> Self {
+        Self::with_terms(problem, answer, arithmetic, replay::Terms::ALL)
+    }
+
+    /// The same with some terms of the replay larger or smaller.
+    fn with_terms(
+        problem: &Problem,
+        answer: &Answer,
+        arithmetic: &Arithmetic,
+        terms: replay::Terms,
+    ) -> Self {
         let shape = problem.shape;
         let d = shape.head_dim;
         let [q, k, v] = [&problem.q, &problem.k, &problem.v].map(|tensor| tensor.to_f64());
@@ -188,6 +226,7 @@ impl Bound {
                 tile.bounds(&Place {
                     problem,
                     arithmetic,
+                    terms,
                     head: &heads[batch * shape.num_kv_heads + shape.kv_head(q_head)],
                     q_head,
                     queries,

@@ -8,8 +8,9 @@
     reason = "a comparison with NaN must come out on the safe side"
 )]
 
-use super::arithmetic::{Arithmetic, SLACK, TileOrder, U, power};
-use super::row::{Gathered, reference_error};
+use super::arithmetic::{Arithmetic, SLACK, TileOrder, U, compounded, power};
+use super::row::{Gathered, reference_error, usize_log2};
+use super::score::one_score_error;
 use super::tile::{Place, Row, Tile, count_tiles};
 use crate::convert::{f64_to_f32, usize_to_f64};
 use crate::simd::matmul::{View, matmul};
@@ -25,6 +26,37 @@ pub struct Replayed {
     pub centre: Vec<f64>,
     /// Infinite where a replay says nothing.
     pub bound: Vec<f64>,
+}
+
+/// Factors of the terms: 1, or a test takes one away to see the bound fail.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// Maxima and rescalings, of a tile as a whole.
+    pub(super) shift: f64,
+    /// Weights whose rounding is not certain.
+    pub(super) unsure: f64,
+    /// The second product.
+    pub(super) products: f64,
+    /// Rescalings of o.
+    pub(super) rescaling: f64,
+    /// Weights, in the row sum.
+    pub(super) weights: f64,
+    /// The additions of the row sum.
+    pub(super) row_sum: f64,
+    /// The division by it.
+    pub(super) division: f64,
+}
+
+impl Terms {
+    pub(super) const ALL: Self = Self {
+        shift: 1.0,
+        unsure: 1.0,
+        products: 1.0,
+        rescaling: 1.0,
+        weights: 1.0,
+        row_sum: 1.0,
+        division: 1.0,
+    };
 }
 
 /// Keys of one tile within one run.
@@ -54,12 +86,26 @@ struct Sums {
     centre: Vec<f64>,
     /// Everything that the numerator may be off by, before the row sum divides it.
     error: Vec<f64>,
+    /// Of each row.
+    rows: Vec<RowSum>,
+}
+
+/// The row sum of one row, over the exact one.
+#[derive(Clone, Copy, Default)]
+struct RowSum {
+    /// So far.
+    sum: f64,
+    /// `sum p_j d_j`, rescalings apart.
+    excess: f64,
+    /// What its additions may be off by.
+    additions: f64,
 }
 
 impl Tile {
-    pub(super) fn replay(&self, place: &Place<'_>) -> Replayed {
+    pub(super) fn replay(&mut self, place: &Place<'_>) -> Replayed {
         let d = place.head.head_dim;
         let pieces = self.pieces(place.arithmetic);
+        self.refine_leaders(place, &pieces);
         let steps: Vec<Vec<Step>> = (0..self.rows.len())
             .map(|row| self.steps(place, &pieces, row))
             .collect();
@@ -81,7 +127,7 @@ impl Tile {
                 row,
                 &steps[index],
                 &gathered,
-                &sums,
+                (&sums, &sums.rows[index]),
                 at,
                 &mut replayed,
             );
@@ -108,6 +154,45 @@ impl Tile {
             pieces.sort_by_key(|piece| std::cmp::Reverse(piece.tile));
         }
         pieces
+    }
+
+    /// Makes sure of the errors of scores that may be the largest of a piece: what is subtracted is one of them.
+    fn refine_leaders(&mut self, place: &Place<'_>, pieces: &[Piece]) {
+        /// More are as good as equal, and their errors as good as alike.
+        const MOST: usize = 8;
+        let mut leaders = Vec::new();
+        for index in 0..self.rows.len() {
+            let ranges = std::mem::take(&mut self.rows[index].ranges);
+            for piece in pieces {
+                let mut least = f64::NEG_INFINITY;
+                for keys in within(&ranges, &piece.keys) {
+                    let at = self.at(index, &keys);
+                    for (x, error) in self.score[at.clone()].iter().zip(&self.score_error[at]) {
+                        least = least.max(x - error);
+                    }
+                }
+                leaders.clear();
+                for keys in within(&ranges, &piece.keys) {
+                    let at = self.at(index, &keys);
+                    let numbers = self.score[at.clone()]
+                        .iter()
+                        .zip(&self.score_error[at.clone()]);
+                    for ((key, at), (x, error)) in keys.zip(at).zip(numbers) {
+                        if x + error >= least && leaders.len() <= MOST {
+                            leaders.push((key, at));
+                        }
+                    }
+                }
+                if leaders.len() > MOST {
+                    continue;
+                }
+                for &(key, at) in &leaders {
+                    let error = &mut self.score_error[at];
+                    *error = refined(place, index, key, *error);
+                }
+            }
+            self.rows[index].ranges = ranges;
+        }
     }
 
     /// The kernel's maxima and rescalings of a row, and what its errors do to each piece as a whole.
@@ -170,7 +255,7 @@ impl Tile {
                 let eta = step.off
                     + arithmetic.argument_difference * (row.max - step.max + 2.0 * row.error_max)
                     + later * (arithmetic.exponential + magnitude);
-                let eta = eta * SLACK;
+                let eta = eta * SLACK * place.terms.shift;
                 step.shift = if eta <= 1.0 {
                     eta + eta * eta
                 } else {
@@ -193,7 +278,9 @@ impl Tile {
         let mut sums = Sums {
             centre: vec![0.0; rows * d],
             error: vec![0.0; rows * d],
+            rows: vec![RowSum::default(); rows],
         };
+        let per_lane = arithmetic.tile_kv.div_ceil(arithmetic.row_sum_lanes);
         let (mut part, mut mass) = (vec![0.0; rows * d], vec![0.0_f32; rows * d]);
         let (mut weights, mut narrow) = (Vec::new(), Vec::new());
         let mut unsure = Vec::new();
@@ -205,30 +292,60 @@ impl Tile {
             for (index, row) in self.rows.iter().enumerate() {
                 let step = steps[index][at];
                 let reach = step.max.abs() + step.off;
-                let fixed = step.off + arithmetic.exponential;
+                let row_reach = row.max.abs() + row.error_max;
+                let (mut sum, mut excess, mut count) = (0.0, 0.0, 0);
+                let eta_of = |x: f64, error: f64| {
+                    SLACK
+                        * (error
+                            + step.off
+                            + arithmetic.exponential
+                            + arithmetic.argument_difference * (step.max - x + error + step.off)
+                            + arithmetic.argument_magnitude * x.abs().max(reach)
+                            + power(-40))
+                };
+                let between = |weight: f64, eta: f64| {
+                    let low = narrowed(dtype, weight * (1.0 - eta));
+                    (low, narrowed(dtype, weight * (1.0 + eta + eta * eta)))
+                };
                 for keys in within(&row.ranges, &piece.keys) {
                     let numbers = self.at(index, &keys);
                     let terms = self.score[numbers.clone()]
                         .iter()
                         .zip(&self.score_error[numbers]);
+                    count += keys.len();
                     for (key, (&x, &error)) in keys.zip(terms) {
-                        let eta = SLACK
-                            * (error
-                                + fixed
-                                + arithmetic.argument_difference
-                                    * (step.max - x + error + step.off)
-                                + arithmetic.argument_magnitude * x.abs().max(reach)
-                                + power(-40));
                         let weight = exp(x - step.max);
                         let rounded = narrowed(dtype, weight);
-                        let low = narrowed(dtype, weight * (1.0 - eta));
-                        let high = narrowed(dtype, weight * (1.0 + eta + eta * eta));
                         weights[index * n + key - piece.keys.start] = rounded;
-                        let off = (high - rounded).max(rounded - low);
-                        if !(off <= 0.0) {
-                            unsure.push((index, key, off * step.share * (1.0 + step.shift)));
+                        let (mut low, mut high) = between(weight, eta_of(x, error));
+                        if !(high - low <= 0.0) {
+                            let error = refined(place, index, key, error);
+                            (low, high) = between(weight, eta_of(x, error));
+                            let off = (high - rounded).max(rounded - low);
+                            if !(off <= 0.0) {
+                                unsure.push((index, key, off * step.share * (1.0 + step.shift)));
+                            }
                         }
+                        // In the row sum the shift by the maximum cancels.
+                        let eta = SLACK
+                            * (error
+                                + arithmetic.exponential
+                                + arithmetic.argument_difference
+                                    * (row.max - x + error + row.error_max)
+                                + arithmetic.argument_magnitude * x.abs().max(row_reach));
+                        sum += weight;
+                        excess += if eta <= 1.0 {
+                            weight * (eta + eta * eta)
+                        } else {
+                            3.0 * exp(eta - (step.max - x)) // rescalings, at most e, included
+                        };
                     }
+                }
+                if count > 0 {
+                    let all = &mut sums.rows[index];
+                    all.sum += sum * step.share;
+                    all.excess += excess * step.share;
+                    all.additions += usize_to_f64(count.min(per_lane) + 2) * U * all.sum;
                 }
             }
             narrow.clear();
@@ -251,8 +368,9 @@ impl Tile {
                     let (up, down) = (before + 0.5 * (mass + now), before - 0.5 * (mass - now));
                     let reach = up.abs().max(down.abs()).max(0.5 * (mass + now.abs())) + off;
                     sums.centre[at] += now;
-                    sums.error[at] +=
-                        now.abs() * step.shift + chained * reach + rescale * (before.abs() + off);
+                    sums.error[at] += now.abs() * step.shift
+                        + chained * reach * place.terms.products
+                        + rescale * (before.abs() + off) * place.terms.rescaling;
                 }
             }
             for &(index, key, off) in &unsure {
@@ -261,10 +379,23 @@ impl Tile {
                 error
                     .iter_mut()
                     .zip(v)
-                    .for_each(|(error, v)| *error += off * v.abs());
+                    .for_each(|(error, v)| *error += off * v.abs() * place.terms.unsure);
             }
         }
         sums
+    }
+}
+
+/// What a score of a row is off by: the better of two bounds.
+fn refined(place: &Place<'_>, row: usize, key: usize, error: f64) -> f64 {
+    let d = place.head.head_dim;
+    let (q, k) = (
+        &place.q[row * d..(row + 1) * d],
+        &place.head.k[key * d..(key + 1) * d],
+    );
+    match one_score_error(place, q, k) {
+        Some(one) if one < error => one,
+        _ => error, // NaN too
     }
 }
 
@@ -274,14 +405,21 @@ fn finish(
     row: &Row,
     steps: &[Step],
     gathered: &Gathered,
-    sums: &Sums,
+    (sums, row_sum): (&Sums, &RowSum),
     at: Range<usize>,
     replayed: &mut Replayed,
 ) {
     let arithmetic = place.arithmetic;
     let rescales = steps.iter().filter(|step| step.rescales).count();
-    let ebar = gathered.weights_error(usize_to_f64(rescales));
-    let row_sum = ebar + gathered.gamma;
+    let rescalings = usize_to_f64(rescales);
+    let ebar = SLACK * (SLACK * row_sum.excess + rescalings * gathered.rescale);
+    let ebar = ebar.min(gathered.weights_error(rescalings)) * place.terms.weights;
+    // Partial sums are off, too: by as much as the whole, at most.
+    let lanes = U * usize_to_f64(usize_log2(arithmetic.row_sum_lanes));
+    let gamma = (row_sum.additions + lanes) * (1.0 + 2.0 * (ebar + gathered.gamma));
+    let gamma = compounded(gamma * SLACK).min(gathered.gamma) * place.terms.row_sum;
+    let division = arithmetic.division * place.terms.division;
+    let row_sum = ebar + gamma;
     let tiles = count_tiles(&row.ranges, arithmetic.tile_kv);
     let roundings = usize_to_f64(4 * row.n + tiles * (arithmetic.tile_kv + 8));
     let operand_min = arithmetic.operand_min();
@@ -293,8 +431,8 @@ fn finish(
             * (roundings * power(-125) * (1.0 + largest)
                 + sums_error * operand_min * (1.0 + operand_min + largest));
         let error = sums.error[at] + small;
-        let off = error + centre.abs() * (row_sum + arithmetic.division);
-        let bound = SLACK * off / ((1.0 - ebar) * (1.0 - gathered.gamma)) + reference_error(centre);
+        let off = error + centre.abs() * (row_sum + division);
+        let bound = SLACK * off / ((1.0 - ebar) * (1.0 - gamma)) + reference_error(centre);
         replayed.centre.push(centre);
         replayed
             .bound
@@ -316,7 +454,7 @@ fn narrowed(dtype: DType, weight: f64) -> f64 {
         }
         DType::F16 => leading(4_398_046_511_105.0), // 2^42 + 1
         DType::Bf16 => leading(35_184_372_088_833.0), // 2^45 + 1
-        DType::F32 => weight,
+        DType::F32 | DType::F64 => weight,
     }
 }
 

@@ -56,6 +56,17 @@ impl Tile {
         let likely_h = (arithmetic.division + likely_gamma) / (1.0 - likely_gamma);
         let raises = usize_to_f64(row.raises);
         let likely_ebar = gathered.weights_error(raises);
+        // A weight of 1 is a number of the format: what is within eta of it is rounded by no more.
+        let eta = SLACK
+            * (arithmetic.exponential
+                + 2.0 * row.error_max * (1.0 + arithmetic.argument_difference)
+                + arithmetic.argument_magnitude * (row.max.abs() + row.error_max));
+        let later = 1.0 + gathered.rescaling + 2.0 * row.eta_max;
+        let saved = if arithmetic.subtracts_max {
+            (arithmetic.weight - later * (eta + eta * eta)).max(0.0) / row.sum
+        } else {
+            0.0
+        };
         for (c, &answer) in answers.iter().enumerate() {
             let sums = self.sums.of(index * d + c, row, head.unit[c], answer);
             let largest = head.largest[c];
@@ -70,7 +81,11 @@ impl Tile {
             let underflow = roundings * power(-125) * unit_weight * (1.0 + largest);
             let spread = (sums.excess_spread + gathered.rescaling * sums.spread) / (1.0 - ebar);
             // Partial sums, in any order, lie between those of all negative and of all positive products.
-            let rounded = arithmetic.weight * mass + tiny;
+            let top = head.v[row.argmax * d + c].abs();
+            let weights = (arithmetic.weight * mass * (1.0 + usize_to_f64(row.n) * power(-22))
+                - saved * top)
+                .max(0.0);
+            let rounded = weights + tiny;
             let total = answer.abs() * (1.0 + ebar) + spread + rounded;
             let magnitude = 0.5 * (mass + rounded + total)
                 + operand_min * unit_weight * (1.0 + operand_min + largest);
@@ -85,7 +100,7 @@ impl Tile {
                 / (1.0 - likely_ebar);
             let random = arithmetic.weight * sums.square_spread;
             let coherent = arithmetic.weight * answer.abs();
-            let weights = (arithmetic.weight * mass).min(coherent + LAMBDA * random);
+            let weights = weights.min(coherent + LAMBDA * random);
             let chained = arithmetic.chained_error(CHUNK)
                 * (sums.prefix + 0.5 * (mass + answer.abs()))
                 + raises * U * (answer.abs() + mass / usize_to_f64(row.tiles));
@@ -128,7 +143,7 @@ pub(super) struct Gathered {
     /// What `T - 1` rescalings add to every `d_j`.
     rescaling: f64,
     /// What one adds.
-    rescale: f64,
+    pub(super) rescale: f64,
     /// `sum p_j d_j` without.
     base: f64,
 }

@@ -4,7 +4,7 @@
     reason = "a comparison with NaN must come out on the safe side"
 )]
 
-use super::arithmetic::SLACK;
+use super::arithmetic::{SLACK, Sums, power};
 use super::tile::{Place, Tile, magnitudes};
 use crate::convert::{f64_to_f32, usize_to_f64};
 use crate::simd::matmul::{View, matmul};
@@ -47,6 +47,7 @@ impl Tile {
                     || place.head.k_whole && q.iter().all(|q| q.fract().abs() <= 0.0));
             let ranges = std::mem::take(&mut self.rows[row].ranges);
             let (mut max, mut magnitude, mut raises) = (f64::NEG_INFINITY, 0.0_f32, 0);
+            let mut argmax = 0;
             let mut tile = (0, f64::NEG_INFINITY); // the current one, and the maximum before it
             for range in &ranges {
                 let at = self.at(row, range);
@@ -61,7 +62,7 @@ impl Tile {
                             raises += 1;
                             tile.1 = f64::NEG_INFINITY;
                         }
-                        max = *x;
+                        (max, argmax) = (*x, key);
                     }
                 }
                 magnitude = self.magnitude[at]
@@ -73,7 +74,7 @@ impl Tile {
                 .flatten();
             let row = &mut self.rows[row];
             row.ranges = ranges;
-            row.max = max;
+            (row.max, row.argmax) = (max, argmax);
             row.raises = raises;
             row.error_max = f64::from(magnitude) * score_unit(place);
             row.exact = exact;
@@ -158,6 +159,79 @@ impl Tile {
         }
         Some(exp(next))
     }
+}
+
+/// What one score is off by, in natural units: as [`Tile::score_errors`] has it, but addend by addend. `None` where sums
+/// are not those of tensor cores.
+///
+/// An addend loses bits only if its lowest one lies below the unit of the alignment, `2^(E - F)`, with `2^E` at most the
+/// largest magnitude, and then less than a unit. The accumulator's lowest bit is no lower than those of all addends so
+/// far, nor than 24 bits allow. The cut to 24 bits loses bits only if the sum has more.
+pub(super) fn one_score_error(place: &Place<'_>, q: &[f64], k: &[f64]) -> Option<f64> {
+    let Sums::TensorCore {
+        terms,
+        fraction_bits,
+        exponent_min,
+    } = place.arithmetic.sums
+    else {
+        return None;
+    };
+    let least = power(exponent_min);
+    // The exact sum so far, what the accumulator is off it, and what it is a multiple of.
+    let (mut sum, mut error, mut grain) = (0.0_f64, 0.0_f64, f64::INFINITY);
+    for (q, k) in q.chunks(terms).zip(k.chunks(terms)) {
+        let before = sum.abs() + error;
+        let products = q.iter().zip(k).map(|(&q, &k)| {
+            let raised = if (q * k).abs() <= 0.0 {
+                0.0
+            } else {
+                q.abs().max(least) * k.abs().max(least)
+            };
+            (q * k, raised, lowest_bit(q) * lowest_bit(k))
+        });
+        let largest = products.clone().fold(before, |most, one| most.max(one.1));
+        if largest <= 0.0 {
+            continue;
+        }
+        let unit = (leading_bit(largest) * power(-fraction_bits)).max(power(-149));
+        let bits_24 = leading_bit((sum.abs() - error).max(0.0)) * power(-23);
+        let mut lost = if grain.max(bits_24) < unit {
+            unit.min(before)
+        } else {
+            0.0
+        };
+        for (product, _, lowest) in products {
+            if product.abs() > 0.0 {
+                sum += product;
+                grain = grain.min(lowest);
+                if lowest < unit {
+                    lost += unit.min(product.abs());
+                }
+                lost += power(-46) * product.abs(); // the sum here is not exact either
+            }
+        }
+        grain = grain.max(unit);
+        let last = leading_bit(sum.abs() + error + lost) * power(-23);
+        if grain < last {
+            lost += last;
+        }
+        error += lost;
+    }
+    Some(error * f64::from(place.problem.scale).abs() * SLACK)
+}
+
+/// The largest power of two that is not above a magnitude; 0 for 0.
+fn leading_bit(magnitude: f64) -> f64 {
+    f64::from_bits(magnitude.to_bits() & 0x7ff0_0000_0000_0000)
+}
+
+/// The lowest set bit of a number that is normal in f64.
+fn lowest_bit(x: f64) -> f64 {
+    let bits = x.abs().to_bits();
+    if bits & 0x000f_ffff_ffff_ffff == 0 {
+        return x.abs();
+    }
+    f64::from_bits(bits) - f64::from_bits(bits & (bits - 1))
 }
 
 /// `|scale| s`: what a score is off by, per unit of its largest partial sum, in natural units.

@@ -1,105 +1,40 @@
 //! A right kernel, simulated: FlashAttention-2's loop on tensor cores, each approximate step off by as much as its
 //! specification allows. The bound must hold on it, and must stop holding when a term is taken out.
 
+use super::tests::{HOPPER, Run, median_and_max};
 use super::{Arithmetic, Bound, Generation, Sums};
 use crate::case::Case;
 use crate::case::values::Stream;
-use crate::kernel::method::{
-    Exponential, Logarithm, LseBase, Method, Reciprocal, Rounding, ScoreScaling,
-};
+use crate::kernel::method::{Method, ScoreScaling};
 use crate::simulation::{Design, Noise, Simulated, run};
-use crate::vm::Target;
 use flashproof_reference::exp::exp;
 use flashproof_reference::{DType, Layout, Problem, Shape, Tensor, attention};
 
-/// What a simulated kernel is free to do.
-#[derive(Clone, Copy, Debug)]
-struct Freedom {
-    generation: Generation,
-    score: ScoreScaling,
-    /// Which errors the approximate functions make.
-    noise: Noise,
-}
-
-fn method(dtype: DType, score: ScoreScaling) -> Method {
-    Method {
-        tile_q: 64,
-        tile_kv: 64,
-        p_dtype: dtype,
-        score,
-        exponential: Exponential::Ex2ApproxFtz,
-        logarithm: Logarithm::Lg2ApproxFtz,
-        reciprocal: Reciprocal::RcpApproxFtz,
-        output_rounding: Rounding::NearestEven,
-        row_sum_lanes: 4,
-    }
-}
-
-/// What the simulated kernel computes with the freedom it has.
-fn simulate(problem: &Problem, p_dtype: DType, freedom: Freedom) -> Simulated {
+/// What the simulated kernel computes with weights in that format.
+fn simulate(problem: &Problem, p_dtype: DType, kernel: Run) -> Simulated {
+    let design = kernel.design(problem.dtype());
     let method = Method {
         p_dtype,
-        ..method(problem.dtype(), freedom.score)
+        ..design.method
     };
-    let target = match freedom.generation {
-        Generation::Ampere | Generation::Any => Target::Sm80,
-        Generation::Hopper => Target::Sm90,
-    };
-    run(problem, &Design::new(method, target, freedom.noise))
+    run(problem, &Design { method, ..design })
 }
 
-/// Observed distances over their bounds: of outputs, and of log-sum-exps.
-fn ratios(problem: &Problem, arithmetic: &Arithmetic, freedom: Freedom) -> [Vec<f64>; 2] {
-    let answer = attention(problem).unwrap();
-    let bound = Bound::of(problem, &answer, arithmetic);
-    let simulated = simulate(problem, problem.dtype(), freedom);
-    let over = |found: &[f32], expected: &[f64], bounds: &[f64]| {
-        let rows = found
-            .iter()
-            .map(|&x| f64::from(x))
-            .zip(expected)
-            .zip(bounds);
-        rows.filter(|((_, expected), _)| expected.is_finite())
-            .map(|((found, expected), bound)| {
-                assert!(bound.is_finite());
-                if found.total_cmp(expected).is_eq() {
-                    0.0
-                } else {
-                    (found - expected).abs() / bound
-                }
-            })
-            .collect()
-    };
-    [
-        over(&simulated.o, &answer.o, &bound.o),
-        over(&simulated.lse, &answer.lse, &bound.lse),
-    ]
-}
-
-fn median_and_max(mut ratios: Vec<f64>) -> (f64, f64) {
-    ratios.sort_by(f64::total_cmp);
-    (ratios[ratios.len() / 2], *ratios.last().unwrap())
+/// Observed distances over A, as they come, and over the bounds of log-sum-exps.
+fn ratios(problem: &Problem, kernel: Run) -> [Vec<f64>; 2] {
+    let arithmetic = kernel.arithmetic(problem.dtype()).with_tile_order(None);
+    let ratios = kernel.ratios(problem, &arithmetic);
+    let [a, ..] = ratios.raw;
+    [a, ratios.lse]
 }
 
 /// The bounds as they are, and what the simulated kernel makes of them.
-fn measure(line: &str, freedom: Freedom) -> [(f64, f64); 2] {
-    let case: Case = line.parse().unwrap();
-    let problem = case.problem().unwrap();
-    let arithmetic = Arithmetic::of(
-        &method(problem.dtype(), freedom.score),
-        LseBase::E,
-        freedom.generation,
-    );
-    let measured = ratios(&problem, &arithmetic, freedom).map(median_and_max);
+fn measure(line: &str, kernel: Run) -> [(f64, f64); 2] {
+    let problem = line.parse::<Case>().unwrap().problem().unwrap();
+    let measured = ratios(&problem, kernel).map(|ratios| median_and_max(&ratios));
     println!("{line}: o {:.3?}, lse {:.3?}", measured[0], measured[1]);
     measured
 }
-
-const HOPPER: Freedom = Freedom {
-    generation: Generation::Hopper,
-    score: ScoreScaling::SubtractThenScale,
-    noise: Noise::Largest,
-};
 
 #[test]
 fn no_simulated_kernel_exceeds_its_bound() {
@@ -135,16 +70,13 @@ fn no_simulated_kernel_exceeds_its_bound() {
         } else {
             Noise::Random(stream)
         };
-        let arithmetic = Arithmetic::of(&method(case.dtype, score), LseBase::E, generation);
-        let ratios = ratios(
-            &problem,
-            &arithmetic,
-            Freedom {
-                generation,
-                score,
-                noise,
-            },
-        );
+        let kernel = Run {
+            generation,
+            score,
+            noise,
+            tile_kv: 64,
+        };
+        let ratios = ratios(&problem, kernel);
         for (checked, ratios) in checked.iter_mut().zip(ratios) {
             *checked += ratios.len();
             for ratio in ratios {
@@ -200,12 +132,7 @@ fn coherent_roundings_are_within() {
     }
     let [q, k, v] = [q, k, v].map(Tensor::Bf16);
     let problem = Problem::new(shape, q, k, v, 1.0, Layout::dense(1, n)).unwrap();
-    let arithmetic = Arithmetic::of(
-        &method(DType::Bf16, HOPPER.score),
-        LseBase::E,
-        HOPPER.generation,
-    );
-    let [o, lse] = ratios(&problem, &arithmetic, HOPPER).map(median_and_max);
+    let [o, lse] = ratios(&problem, HOPPER).map(|ratios| median_and_max(&ratios));
     println!("coherent: o {o:.3?}, lse {lse:.3?}");
     assert!(o.1 <= 1.0 && lse.1 <= 1.0 && o.1 > 0.2, "{o:?} {lse:?}");
 }
@@ -218,11 +145,7 @@ fn speed() {
         "kernel=k seqlen_q=512 seqlen_kv=512 layout=causal",
     ] {
         let problem = line.parse::<Case>().unwrap().problem().unwrap();
-        let arithmetic = Arithmetic::of(
-            &method(DType::F16, HOPPER.score),
-            LseBase::E,
-            HOPPER.generation,
-        );
+        let arithmetic = HOPPER.arithmetic(DType::F16);
         let start = std::time::Instant::now();
         let answer = attention(&problem).unwrap();
         let middle = std::time::Instant::now();
@@ -236,8 +159,14 @@ fn speed() {
     }
 }
 
+/// The nearest numbers of f16.
+pub(super) fn f16s(x: &[f32]) -> Vec<f32> {
+    let nearest = x.iter().map(|&x| half::f16::from_f32(x).to_f32());
+    nearest.collect()
+}
+
 /// One head whose rows are given, in f16, dense, with the exact scale.
-fn problem(q: &[f32], k: &[f32], v: &[f32], seqlen_q: usize, scale: f32) -> Problem {
+pub(super) fn problem(q: &[f32], k: &[f32], v: &[f32], seqlen_q: usize, scale: f32) -> Problem {
     let head_dim = q.len() / seqlen_q;
     let shape = Shape {
         batch: 1,
@@ -267,11 +196,7 @@ fn needs(
     real: impl Fn(&mut Arithmetic),
     cripple: impl Fn(&mut Arithmetic),
 ) {
-    let mut arithmetic = Arithmetic::of(
-        &method(problem.dtype(), HOPPER.score),
-        LseBase::E,
-        HOPPER.generation,
-    );
+    let mut arithmetic = HOPPER.arithmetic(problem.dtype()).with_tile_order(None);
     real(&mut arithmetic);
     let answer = attention(problem).unwrap();
     let simulated = simulate(problem, p_dtype, HOPPER);
@@ -290,7 +215,8 @@ fn needs(
     assert!(whole <= 1.0 && crippled > 1.0, "{whole} {crippled}");
 }
 
-/// What is left (division, logarithm, row sum) is smaller than the terms it stands beside in every case we found.
+/// What is left (arguments, rescalings, products after the logarithm) is smaller than the terms it stands beside in every case we
+/// found.
 #[test]
 fn every_term_that_can_be_told_apart_is_needed() {
     let as_it_is = |_: &mut Arithmetic| {};
@@ -306,10 +232,7 @@ fn every_term_that_can_be_told_apart_is_needed() {
     k.iter_mut().skip(16).step_by(16).for_each(|k| *k = -16.234);
     let mut v = vec![1.0; 16 * 2049];
     v[..16].fill(0.0);
-    let k: Vec<f32> = k
-        .iter()
-        .map(|&k: &f32| half::f16::from_f32(k).to_f32())
-        .collect();
+    let k = f16s(&k);
     let mut q = vec![0.0; 16];
     q[0] = 1.0;
     needs(&problem(&q, &k, &v, 1, 1.0), DType::F16, as_it_is, |a| {
@@ -373,5 +296,24 @@ fn every_term_that_can_be_told_apart_is_needed() {
         DType::F32,
         exact_but_for_ex2,
         |a| a.exponential = 0.0,
+    );
+
+    // Rows without rounding: the division of 3 by 3, and log2 3.
+    let zeros = vec![0.0; 48];
+    let third = problem(&zeros[..16], &zeros, &vec![1.0; 48], 1, 1.0);
+    needs(&third, DType::F16, as_it_is, |a| a.division = 0.0);
+    needs(&third, DType::F16, as_it_is, |a| a.logarithm = 0.0);
+
+    // Weights that vanish beside the first, one after the other, with values of 0. In as many lanes they would not.
+    let mut k = vec![0.0; 16 * 2048];
+    k.iter_mut().skip(16).step_by(16).for_each(|k| *k = -17.0);
+    let mut v = vec![0.0; 16 * 2048];
+    v[..16].fill(1.5);
+    let lost = problem(&q, &k, &v, 1, 1.0);
+    needs(
+        &lost,
+        DType::F32,
+        |a| a.weight = 0.0,
+        |a| a.row_sum_lanes = 1 << 20,
     );
 }

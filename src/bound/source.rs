@@ -114,6 +114,8 @@ pub fn sources(
 
     let mut found: Vec<(Source, f64)> = Vec::new();
     let value = channel.map_or(lse, |channel| answer.o[row * d + channel]);
+    let mut top = arithmetic.subtracts_max; // whether the weight that is 1 is still to come
+    let mut unrounded = 0.0;
     let (mut score_part, mut exponential_part, mut spread, mut mass, mut tiny) =
         (0.0, 0.0, 0.0, 0.0, 0.0);
     for (&key, &(x, error)) in keys.iter().zip(&scores) {
@@ -127,6 +129,9 @@ pub fn sources(
         exponential_part += p * exponential * away;
         spread += p * away;
         mass += p * v.map_or(0.0, f64::abs);
+        if x >= max && std::mem::take(&mut top) {
+            unrounded = p * v.map_or(0.0, f64::abs);
+        }
         if exp(x - max) < arithmetic.weight_normal {
             tiny += v.map_or(0.0, f64::abs);
         }
@@ -138,7 +143,7 @@ pub fn sources(
         found.extend([
             (
                 Source::Weight,
-                arithmetic.weight * mass + arithmetic.weight_tiny * unit * tiny,
+                arithmetic.weight * (mass - unrounded) + arithmetic.weight_tiny * unit * tiny,
             ),
             (
                 Source::Accumulation,
@@ -168,11 +173,17 @@ pub fn sources(
 }
 
 /// Half the distance from `value`, rounded toward 0 to a format, to the next number of that format.
+///
+/// ```
+/// # use flashproof::bound::half_ulp;
+/// assert_eq!(half_ulp(1.5, flashproof_reference::DType::F16), 2_f64.powi(-11));
+/// ```
 pub fn half_ulp(value: f64, dtype: DType) -> f64 {
     let (bits, least) = match dtype {
         DType::F16 => (11, -24),
         DType::Bf16 => (8, -133),
         DType::F32 => (24, -149),
+        DType::F64 => (53, -1021),
     };
     let exponent = i32::try_from(value.to_bits() >> 52 & 0x7ff).expect("11 bits") - 1023;
     power((exponent - bits + 1).max(least) - 1)

@@ -2,7 +2,6 @@
 
 use super::source::half_ulp;
 use super::*;
-use crate::case::Case;
 use crate::convert::{f64_to_bf16, f64_to_f16, f64_to_f32, usize_to_f64};
 use crate::kernel::method::{
     Exponential, Logarithm, LseBase, Method, Reciprocal, Rounding, ScoreScaling,
@@ -101,6 +100,7 @@ impl Run {
                 DType::F16 => f64_to_f16(found).to_f64(),
                 DType::Bf16 => f64_to_bf16(found).to_f64(),
                 DType::F32 => f64::from(f64_to_f32(found)),
+                DType::F64 => found,
             };
             let mut centres = vec![(expected, bound.o[index]), (expected, bound.likely[index])];
             if let Some(replayed) = &bound.replayed {
@@ -137,34 +137,4 @@ pub(super) fn median_and_max(ratios: &[f64]) -> (f64, f64) {
         ratios.get(ratios.len() / 2).copied().unwrap_or(0.0),
         ratios.last().copied().unwrap_or(0.0),
     )
-}
-
-#[test]
-#[ignore = "a measurement"]
-fn tightness() {
-    for line in [
-        "seqlen_kv=512",
-        "seqlen_kv=4096",
-        "seqlen_kv=512 dtype=bf16",
-        "seqlen_kv=4096 dtype=bf16",
-        "seqlen_kv=512 dtype=bf16 values=peaky",
-        "seqlen_kv=512 dtype=bf16 values=near_uniform",
-        "seqlen_kv=512 values=growing_max",
-        "seqlen_kv=512 values=cancelling",
-        "seqlen_kv=512 values=tiny_v",
-        "seqlen_kv=512 values=one_hot_v",
-        "seqlen_kv=512 values=integers",
-        "seqlen_kv=512 values=q_zero",
-    ] {
-        let line = format!("kernel=k seqlen_q=16 head_dim=64 {line}");
-        let problem = line.parse::<Case>().unwrap().problem().unwrap();
-        let ratios = HOPPER.ratios(&problem, &HOPPER.arithmetic(problem.dtype()));
-        let raw = [0, 1, 2].map(|which: usize| median_and_max(&ratios.raw[which]));
-        let rounded = [0, 1, 2].map(|which: usize| median_and_max(&ratios.rounded[which]));
-        println!(
-            "{line}: rounded {rounded:.3?} lse {:.3?} rms {:.3}\n    raw {raw:.3?}",
-            median_and_max(&ratios.lse),
-            ratios.rms
-        );
-    }
 }

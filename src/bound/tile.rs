@@ -10,7 +10,7 @@
 )]
 
 use super::arithmetic::{Arithmetic, SLACK};
-use super::replay::Replayed;
+use super::replay::{Replayed, Terms};
 use super::score::score_unit;
 use crate::convert::f64_to_f32;
 use crate::simd::Level;
@@ -119,6 +119,8 @@ pub(super) struct Row {
     pub(super) n: usize,
     /// Largest exact score, in natural units.
     pub(super) max: f64,
+    /// The first key that has it.
+    pub(super) argmax: usize,
     /// Largest `|scale| e_j`.
     pub(super) error_max: f64,
     /// `sum w_j`.
@@ -189,6 +191,7 @@ pub(super) struct TileBounds {
 pub(super) struct Place<'a> {
     pub(super) problem: &'a Problem,
     pub(super) arithmetic: &'a Arithmetic,
+    pub(super) terms: Terms,
     pub(super) head: &'a Head<'a>,
     pub(super) q_head: usize,
     /// Rows of the head.

@@ -72,6 +72,11 @@ impl Case {
     ///
     /// Sequences are at most 320 tokens, with at most 4 pairs of batch entry and query head: small enough for the
     /// virtual machine. Text reaches further.
+    ///
+    /// ```
+    /// # use flashproof::case::Case;
+    /// assert_eq!(Case::from_bytes("k", &[]), Case::smallest("k"));
+    /// ```
     pub fn from_bytes(kernel: &str, bytes: &[u8]) -> Self {
         let bits = Bits { bytes };
         let num_q_heads = [1_usize, 2, 4, 3][bits.below(4, 4)];

@@ -82,6 +82,11 @@ const ELEMENTS_MAX: usize = 1 << 28;
 
 impl Case {
     /// The smallest case of a kernel: every key at its default.
+    ///
+    /// ```
+    /// # use flashproof::case::Case;
+    /// assert_eq!("kernel=k".parse(), Ok(Case::smallest("k")));
+    /// ```
     pub fn smallest(kernel: &str) -> Self {
         Self {
             kernel: kernel.to_owned(),
@@ -140,6 +145,13 @@ impl Case {
     /// The problem this case stands for: the same bits everywhere.
     ///
     /// The scale is `1 / sqrt(head_dim)`, rounded to `f32`, as a host would pass it.
+    ///
+    /// ```
+    /// # use flashproof::case::Case;
+    /// let problem = "kernel=k seqlen_kv=2 head_dim=4".parse::<Case>()?.problem()?;
+    /// assert_eq!((problem.k.len(), problem.scale), (8, 0.5));
+    /// # Ok::<(), flashproof::case::CaseError>(())
+    /// ```
     ///
     /// # Errors
     /// A case that [`Case::validate`] refuses, or inputs that came out degenerate (a bug of this crate).

@@ -115,7 +115,7 @@ impl Probe<'_> {
         // ln(1/4 + half a unit of its last place), a little less.
         let score = match self.dtype {
             DType::Bf16 => -1.382_4,
-            DType::F16 | DType::F32 => -1.385_81,
+            DType::F16 | DType::F32 | DType::F64 => -1.385_81,
         };
         let root = usize_to_f64(place.head_dim).sqrt();
         let [large, small] = [root, root / 1024.0].map(|q| self.rounded(q));
@@ -133,6 +133,7 @@ impl Probe<'_> {
             DType::F16 => f64_to_f16(x).to_f64(),
             DType::Bf16 => f64_to_bf16(x).to_f64(),
             DType::F32 => f64::from(f64_to_f32(x)),
+            DType::F64 => x,
         }
     }
 }
@@ -160,6 +161,7 @@ pub(super) fn poison(shape: &Shape, layout: &Layout, tensors: [&mut Tensor; 2]) 
                     Tensor::F16(x) => x[index] = half::f16::NAN,
                     Tensor::Bf16(x) => x[index] = half::bf16::NAN,
                     Tensor::F32(x) => x[index] = f32::NAN,
+                    Tensor::F64(x) => x[index] = f64::NAN,
                 }
             }
         }

@@ -24,7 +24,7 @@
 //! | `gaussian` `peaky` `near_uniform` `growing_max` `cancelling` `tiny_v` `coherent` | nothing | errors of rounding | within bounds |
 //!
 //! Padding outside the tensors and outputs before the kernel writes them are poisoned by the virtual machine itself, in
-//! every family: reading either is a finding (`uninitialized-read`) or an access out of bounds.
+//! every family: reading either is a finding (`uninitialised-global`) or an access out of bounds.
 
 use super::{CaseError, probe};
 use crate::convert::{f64_to_bf16, f64_to_f16, f64_to_f32, usize_to_f64};
@@ -145,6 +145,7 @@ impl Values {
                 DType::F16 => Tensor::F16(numbers.iter().map(|&x| f64_to_f16(x)).collect()),
                 DType::Bf16 => Tensor::Bf16(numbers.iter().map(|&x| f64_to_bf16(x)).collect()),
                 DType::F32 => Tensor::F32(numbers.iter().map(|&x| f64_to_f32(x)).collect()),
+                DType::F64 => Tensor::F64(numbers),
             };
             self.refuse_degenerate(role, &tensor)?;
             tensors.push(tensor);
@@ -256,6 +257,7 @@ impl Values {
             Tensor::F16(x) => x.iter().map(|x| x.to_f64()).collect(),
             Tensor::Bf16(x) => x.iter().map(|x| x.to_f64()).collect(),
             Tensor::F32(x) => x.iter().map(|&x| f64::from(x)).collect(),
+            Tensor::F64(x) => x.clone(),
         };
         let what = if !numbers.iter().all(|x| x.is_finite()) {
             "not finite"

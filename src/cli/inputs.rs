@@ -12,6 +12,8 @@ pub enum NumberFormat {
     Bf16,
     /// IEEE 754 binary32
     F32,
+    /// IEEE 754 binary64: for `answer`, which takes its slow path
+    F64,
 }
 
 /// Reaches of a window: keys besides the diagonal on either side, none where unbounded.

@@ -50,6 +50,7 @@ pub(super) fn dtype_of(format: NumberFormat) -> DType {
         NumberFormat::F16 => DType::F16,
         NumberFormat::Bf16 => DType::Bf16,
         NumberFormat::F32 => DType::F32,
+        NumberFormat::F64 => DType::F64,
     }
 }
 
@@ -221,6 +222,7 @@ pub(super) fn exactly(file: &File, dtype: DType, flag: Option<&str>) -> Result<T
         DType::F16 => Tensor::F16(values.iter().map(|&x| f64_to_f16(x)).collect()),
         DType::Bf16 => Tensor::Bf16(values.iter().map(|&x| f64_to_bf16(x)).collect()),
         DType::F32 => Tensor::F32(values.iter().map(|&x| f64_to_f32(x)).collect()),
+        DType::F64 => Tensor::F64(values.clone()),
     };
     let kept = |index| tensor.get(index).expect("as many elements as values");
     let lost = (0..values.len()).find(|&index| {

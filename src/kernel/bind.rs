@@ -318,6 +318,7 @@ fn in_order(tensor: &Tensor, extents: [usize; 4], order: TensorOrder) -> Vec<u8>
         Tensor::F16(numbers) => numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
         Tensor::Bf16(numbers) => numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
         Tensor::F32(numbers) => numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        Tensor::F64(numbers) => numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
     };
     let [batch, heads, seqlen, head_dim] = extents;
     match order {

@@ -70,6 +70,7 @@ pub(super) fn decode(
         DType::F16 => Tensor::F16(chunks(&o).map(f16::from_le_bytes).collect()),
         DType::Bf16 => Tensor::Bf16(chunks(&o).map(bf16::from_le_bytes).collect()),
         DType::F32 => Tensor::F32(chunks(&o).map(f32::from_le_bytes).collect()),
+        DType::F64 => Tensor::F64(chunks(&o).map(f64::from_le_bytes).collect()),
     };
     Ok(Outputs { o, lse })
 }

@@ -64,7 +64,7 @@ pub fn candidates(problem: &Problem, tile: TileShape) -> Result<Vec<Candidates>,
     );
     let least = match problem.dtype() {
         DType::F16 => 2.0_f64.powi(-14),
-        DType::Bf16 | DType::F32 => 2.0_f64.powi(-126),
+        DType::Bf16 | DType::F32 | DType::F64 => 2.0_f64.powi(-126),
     };
     let q_tiles = shape.seqlen_q.div_ceil(tile.tile_q);
     let mut all = Vec::with_capacity(shape.batch * shape.num_q_heads * q_tiles);

@@ -144,6 +144,7 @@ pub fn rounded(x: f64, dtype: DType) -> f64 {
         DType::F16 => f64_to_f16(x).to_f64(),
         DType::Bf16 => f64_to_bf16(x).to_f64(),
         DType::F32 => f64::from(f64_to_f32(x)),
+        DType::F64 => x,
     }
 }
 

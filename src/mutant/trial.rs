@@ -353,6 +353,7 @@ fn two_levels(dtype: DType, level: f64, n: usize, seed: u64) -> Problem {
         DType::F16 => Tensor::F16(x.iter().map(|&x| f64_to_f16(x)).collect()),
         DType::Bf16 => Tensor::Bf16(x.iter().map(|&x| f64_to_bf16(x)).collect()),
         DType::F32 => Tensor::F32(x.iter().map(|&x| f64_to_f32(x)).collect()),
+        DType::F64 => Tensor::F64(x.to_vec()),
     };
     Problem {
         shape,

@@ -137,11 +137,12 @@ fn difference(case: &Case, expected: &Output, got: &Output) -> Option<Diagnostic
     })
 }
 
-fn bits(tensor: &Tensor) -> Vec<u32> {
+fn bits(tensor: &Tensor) -> Vec<u64> {
     match tensor {
-        Tensor::F16(numbers) => numbers.iter().map(|x| u32::from(x.to_bits())).collect(),
-        Tensor::Bf16(numbers) => numbers.iter().map(|x| u32::from(x.to_bits())).collect(),
-        Tensor::F32(numbers) => numbers.iter().map(|x| x.to_bits()).collect(),
+        Tensor::F16(numbers) => numbers.iter().map(|x| u64::from(x.to_bits())).collect(),
+        Tensor::Bf16(numbers) => numbers.iter().map(|x| u64::from(x.to_bits())).collect(),
+        Tensor::F32(numbers) => numbers.iter().map(|x| u64::from(x.to_bits())).collect(),
+        Tensor::F64(numbers) => numbers.iter().map(|x| x.to_bits()).collect(),
     }
 }
 

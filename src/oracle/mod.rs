@@ -95,6 +95,13 @@ impl Terms {
 
 /// Runs a case and judges it.
 ///
+/// ```
+/// use flashproof::{backend::Backend, oracle};
+/// let case = "kernel=block_sparse_sm80 seqlen_kv=2".parse()?;
+/// assert_eq!(oracle::check(&case, &Backend::Native)?.verdict.name(), "agree");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// [`CheckError`]: the input is at fault; everything else is a verdict.
 pub fn check(case: &Case, backend: &Backend) -> Result<CaseReport, CheckError> {

@@ -57,6 +57,12 @@ impl Tally {
 
     /// Whether enough was compared.
     ///
+    /// ```
+    /// # use flashproof::oracle::Tally;
+    /// let tally = Tally { agree: 1, ..Tally::default() };
+    /// assert!(tally.require(1).is_ok() && tally.require(2).is_err());
+    /// ```
+    ///
     /// # Errors
     /// [`TooFew`] below `floor` compared cases.
     pub fn require(&self, floor: usize) -> Result<(), TooFew> {

@@ -421,7 +421,7 @@ impl<'a> Cta<'a> {
         let nan = match dtype {
             DType::F16 => 0x7e00,
             DType::Bf16 => 0x7fc0,
-            DType::F32 => 0x7fc0_0000,
+            DType::F32 | DType::F64 => 0x7fc0_0000,
         };
         let mut columns = vec![0; depth * width];
         let sources = self.sources(entry, before, [Fault::StaleV, Fault::StageOffByOneV]);
@@ -564,7 +564,7 @@ fn operand(weight: f32, dtype: DType, fault: Fault) -> u32 {
             let above = fault == Fault::WeightTruncated && rounded.to_f64() > wide;
             u32::from(rounded.to_bits()) - u32::from(above)
         }
-        DType::F32 => weight.to_bits(),
+        DType::F32 | DType::F64 => weight.to_bits(),
     }
 }
 
@@ -573,7 +573,7 @@ fn decoded(bits: u32, dtype: DType) -> f64 {
     match dtype {
         DType::F16 => half::f16::from_bits(low_u16(bits)).to_f64(),
         DType::Bf16 => half::bf16::from_bits(low_u16(bits)).to_f64(),
-        DType::F32 => f64::from(f32::from_bits(bits)),
+        DType::F32 | DType::F64 => f64::from(f32::from_bits(bits)),
     }
 }
 

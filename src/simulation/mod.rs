@@ -105,6 +105,7 @@ impl Simulated {
             DType::F16 => Tensor::F16(wide().map(f64_to_f16).collect()),
             DType::Bf16 => Tensor::Bf16(wide().map(f64_to_bf16).collect()),
             DType::F32 => Tensor::F32(self.o.clone()),
+            DType::F64 => Tensor::F64(self.o.iter().map(|&x| f64::from(x)).collect()),
         };
         Outcome::Finished(Output {
             o,

@@ -1,6 +1,6 @@
 //! Sums of products as the hardware forms them: on tensor cores, bit for bit, or in f32 with fused multiply-adds.
 
-use crate::convert::{f64_to_f16, low_u16};
+use crate::convert::{f64_to_f16, f64_to_f32, low_u16};
 use crate::vm::Target;
 use crate::vm::tensor_core::{Accumulator, Operand, Tile, multiply};
 use flashproof_reference::{DType, Tensor};
@@ -26,7 +26,7 @@ impl Unit {
         let (operand, accumulator) = match operand {
             DType::F16 => (Operand::F16, accumulator),
             DType::Bf16 => (Operand::Bf16, Accumulator::F32),
-            DType::F32 => return Self::Fused,
+            DType::F32 | DType::F64 => return Self::Fused,
         };
         let tile = Tile {
             operand,
@@ -106,6 +106,8 @@ pub(super) fn padded_bits(tensor: &Tensor, width: usize) -> Vec<u32> {
         Tensor::F16(x) => x.iter().map(|x| u32::from(x.to_bits())).collect(),
         Tensor::Bf16(x) => x.iter().map(|x| u32::from(x.to_bits())).collect(),
         Tensor::F32(x) => x.iter().map(|x| x.to_bits()).collect(),
+        // No kernel takes f64: as if it were given its inputs in f32.
+        Tensor::F64(x) => x.iter().map(|&x| f64_to_f32(x).to_bits()).collect(),
     };
     let padded = width.next_multiple_of(DEPTH);
     let mut rows = vec![0; bits.len() / width * padded];

@@ -95,7 +95,7 @@ fn canary(line: &str, spoil: impl Fn(&mut Output)) -> CaseReport {
 fn f16s(output: &mut Output) -> &mut Vec<f16> {
     match &mut output.o {
         Tensor::F16(o) => o,
-        other @ (Tensor::Bf16(_) | Tensor::F32(_)) => panic!("{other:?}"),
+        other @ (Tensor::Bf16(_) | Tensor::F32(_) | Tensor::F64(_)) => panic!("{other:?}"),
     }
 }
 

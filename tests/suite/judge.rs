@@ -83,6 +83,7 @@ fn rounded(dtype: DType, values: &[f64]) -> Vec<f64> {
             DType::F16 => flashproof::convert::f64_to_f16(x).to_f64(),
             DType::Bf16 => flashproof::convert::f64_to_bf16(x).to_f64(),
             DType::F32 => f64::from(flashproof::convert::f64_to_f32(x)),
+            DType::F64 => x,
         })
         .collect()
 }
@@ -526,4 +527,36 @@ fn one_safetensors_file_is_a_problem_and_its_result() {
         &judge,
         "all.safetensors: not a safetensors file of 100 bytes",
     );
+}
+
+#[test]
+fn inputs_of_64_bits_have_an_answer_and_no_bound() {
+    let folder = Folder::new("f64");
+    let third = 1.0 / 3.0; // no number of f32
+    for (name, numbers) in [
+        ("q", [1.0, third]),
+        ("k", [third, 0.1]),
+        ("v", [0.2, third]),
+    ] {
+        folder.write(&format!("{name}.npy"), npy::write(&[1, 2, 1], &numbers));
+    }
+    let files = "--q q.npy --k k.npy --v v.npy --dtype f64";
+    let (code, _, error) = folder.run(&format!("answer {files} --o o.npy --lse lse.npy"));
+    assert_eq!((code, error.as_str()), (0, ""));
+    let tensor = |name: &str| Tensor::F64(folder.array(name).values);
+    let [q, k, v] = ["q.npy", "k.npy", "v.npy"].map(tensor);
+    let shape = flashproof_reference::Shape {
+        batch: 1,
+        num_q_heads: 1,
+        num_kv_heads: 1,
+        seqlen_q: 2,
+        seqlen_kv: 2,
+        head_dim: 1,
+    };
+    let layout = flashproof_reference::Layout::dense(2, 2);
+    let expected = attention(&Problem::new(shape, q, k, v, 1.0, layout).unwrap()).unwrap();
+    assert_eq!(folder.array("o.npy").values, expected.o);
+    assert_eq!(folder.array("lse.npy").values, expected.lse);
+    let judge = format!("judge {files} --output o.npy --target sm_80 --p-dtype f64");
+    refused(&folder, &judge, "f64: every bound is one of sums in f32");
 }

@@ -4,6 +4,7 @@
 //! Every rule is a function from text to complaints, so that each is shown to complain.
 
 mod documents;
+mod examples;
 mod source;
 
 use source::{code_of, without_tests};

@@ -26,8 +26,10 @@ mod tests;
 
 use crate::arithmetic;
 use crate::attention::{Answer, AttentionError, Stats};
+use crate::definition;
 use crate::problem::Problem;
 use crate::simd::Level;
+use crate::tensor::{DType, Tensor};
 use head::Head;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -111,8 +113,66 @@ fn places(problem: &Problem, tile_q: usize) -> Vec<Place> {
     places
 }
 
+/// The same problem in f32, if its numbers are numbers of f32.
+fn narrow(problem: &Problem) -> Option<Problem> {
+    let tensors = [&problem.q, &problem.k, &problem.v].map(|tensor| {
+        let (wide, narrow) = (tensor.to_f64(), tensor.to_f32());
+        let same = |(wide, narrow): (&f64, &f32)| {
+            wide.is_nan() || f64::from(*narrow).to_bits() == wide.to_bits()
+        };
+        wide.iter()
+            .zip(&narrow)
+            .all(same)
+            .then_some(Tensor::F32(narrow))
+    });
+    let [Some(q), Some(k), Some(v)] = tensors else {
+        return None;
+    };
+    let (shape, scale, layout) = (problem.shape, problem.scale, problem.layout.clone());
+    Problem::new(shape, q, k, v, scale, layout).ok()
+}
+
+/// The definition, row by row: products of f64 numbers are exact in no format of the levels above it.
+fn wide(problem: &Problem) -> Result<Answer, AttentionError> {
+    let shape = problem.shape;
+    let row_count = shape
+        .row_count()
+        .expect("no more rows than elements of q, which were counted");
+    let rows: Vec<(Vec<f64>, f64, Stats)> = (0..row_count)
+        .into_par_iter()
+        .with_max_len(1)
+        .map(|q_row| {
+            let (head, query) = (q_row / shape.seqlen_q, q_row % shape.seqlen_q);
+            let (batch, q_head) = (head / shape.num_q_heads, head % shape.num_q_heads);
+            let first = (batch * shape.num_kv_heads + shape.kv_head(q_head)) * shape.seqlen_kv;
+            let keys = problem.layout.visible_keys(q_head, query).flatten();
+            let kv_rows: Vec<usize> = keys.map(|key| first + key).collect();
+            let mut stats = Stats::default();
+            let (o, lse) = definition::row(problem, q_row, &kv_rows, &mut stats)?;
+            Ok((o, lse, stats))
+        })
+        .collect::<Result<_, AttentionError>>()?;
+    let mut answer = Answer {
+        o: Vec::with_capacity(row_count * shape.head_dim),
+        lse: Vec::with_capacity(row_count),
+        stats: Stats::default(),
+    };
+    for (o, lse, stats) in rows {
+        answer.o.extend(o);
+        answer.lse.push(lse);
+        answer.stats.add(&stats);
+    }
+    Ok(answer)
+}
+
 /// The answer of a problem that is well formed.
 pub(crate) fn attention(problem: &Problem, options: &Options) -> Result<Answer, AttentionError> {
+    if problem.dtype() == DType::F64 {
+        return match narrow(problem) {
+            Some(narrow) => attention(&narrow, options),
+            None => wide(problem),
+        };
+    }
     let shape = problem.shape;
     let [q, k, v] = [&problem.q, &problem.k, &problem.v].map(|tensor| tensor.to_f64());
     let head_len = shape.seqlen_kv * shape.head_dim;

@@ -7,25 +7,25 @@ use std::ops::{Add, Mul, Neg, Sub};
 
 /// `mantissa * 2^exponent`, exactly. Every finite float is one; sums and products of dyadics are dyadic.
 #[derive(Clone, Debug)]
-pub struct Dyadic {
+pub(crate) struct Dyadic {
     mantissa: IBig,
     exponent: i64,
 }
 
 impl Dyadic {
     /// Zero.
-    pub const ZERO: Self = Self {
+    pub(crate) const ZERO: Self = Self {
         mantissa: IBig::ZERO,
         exponent: 0,
     };
 
     /// `mantissa * 2^exponent`.
-    pub fn new(mantissa: IBig, exponent: i64) -> Self {
+    pub(crate) fn new(mantissa: IBig, exponent: i64) -> Self {
         Self { mantissa, exponent }
     }
 
     /// The value of a finite float; `None` for infinities and NaN.
-    pub fn from_f64(value: f64) -> Option<Self> {
+    pub(crate) fn from_f64(value: f64) -> Option<Self> {
         if !value.is_finite() {
             return None;
         }
@@ -50,12 +50,12 @@ impl Dyadic {
     }
 
     /// Whether it is zero.
-    pub fn is_zero(&self) -> bool {
+    pub(crate) fn is_zero(&self) -> bool {
         self.mantissa.is_zero()
     }
 
     /// -1, 0 or 1.
-    pub fn signum(&self) -> i32 {
+    pub(crate) fn signum(&self) -> i32 {
         match self.mantissa.cmp(&IBig::ZERO) {
             Ordering::Less => -1,
             Ordering::Equal => 0,
@@ -64,18 +64,18 @@ impl Dyadic {
     }
 
     /// Exponent of the lowest unit in use.
-    pub fn exponent(&self) -> i64 {
+    pub(crate) fn exponent(&self) -> i64 {
         self.exponent
     }
 
     /// `floor(log2 |self|)`; `None` for zero.
-    pub fn log2_floor(&self) -> Option<i64> {
+    pub(crate) fn log2_floor(&self) -> Option<i64> {
         let bits = self.mantissa.bit_len();
         (bits > 0).then(|| self.exponent + i64::try_from(bits).expect("bit lengths fit i64") - 1)
     }
 
     /// `floor(self / 2^unit)`.
-    pub fn floor_to(&self, unit: i64) -> IBig {
+    pub(crate) fn floor_to(&self, unit: i64) -> IBig {
         let shift = self.exponent - unit;
         // Shifting an IBig right rounds towards minus infinity.
         match usize::try_from(shift) {
@@ -87,7 +87,7 @@ impl Dyadic {
     }
 
     /// The integer `self / 2^unit`; `unit` must not be above the exponent.
-    pub fn in_units_of(&self, unit: i64) -> IBig {
+    pub(crate) fn in_units_of(&self, unit: i64) -> IBig {
         debug_assert!(unit <= self.exponent || self.is_zero());
         self.floor_to(unit)
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 /// `(value +- error) * 2^-bits`: the number meant differs from `value * 2^-bits` by at most `error * 2^-bits`.
 #[derive(Clone, Debug)]
-pub struct Enclosure {
+pub(crate) struct Enclosure {
     value: IBig,
     error: IBig,
     bits: usize,
@@ -15,12 +15,12 @@ pub struct Enclosure {
 
 impl Enclosure {
     /// The numbers `(value +- error) * 2^-bits`; `error` must not be negative.
-    pub fn new(value: IBig, error: IBig, bits: usize) -> Self {
+    pub(crate) fn new(value: IBig, error: IBig, bits: usize) -> Self {
         Self { value, error, bits }
     }
 
     /// Just this number.
-    pub fn exact(value: &Dyadic) -> Self {
+    pub(crate) fn exact(value: &Dyadic) -> Self {
         let bits = usize::try_from(-value.exponent()).unwrap_or(0);
         Self {
             value: value.in_units_of(-to_i64(bits)),
@@ -30,17 +30,17 @@ impl Enclosure {
     }
 
     /// Lower end.
-    pub fn low(&self) -> Dyadic {
+    pub(crate) fn low(&self) -> Dyadic {
         Dyadic::new(&self.value - &self.error, -to_i64(self.bits))
     }
 
     /// Upper end.
-    pub fn high(&self) -> Dyadic {
+    pub(crate) fn high(&self) -> Dyadic {
         Dyadic::new(&self.value + &self.error, -to_i64(self.bits))
     }
 
     /// Sum of `weight * factor` over terms of the same precision; the factors are exact.
-    pub fn weighted_sum<'a>(
+    pub(crate) fn weighted_sum<'a>(
         bits: usize,
         terms: impl Iterator<Item = (&'a Self, &'a Dyadic)> + Clone,
     ) -> Self {
@@ -67,7 +67,7 @@ impl Enclosure {
     }
 
     /// Product of two enclosed numbers.
-    pub fn times(&self, other: &Self) -> Self {
+    pub(crate) fn times(&self, other: &Self) -> Self {
         let (a, b) = (magnitude(&self.value), magnitude(&other.value));
         Self {
             value: &self.value * &other.value,
@@ -77,7 +77,7 @@ impl Enclosure {
     }
 
     /// Sum of an exact number and this.
-    pub fn plus(&self, other: &Dyadic) -> Self {
+    pub(crate) fn plus(&self, other: &Dyadic) -> Self {
         let bits = self
             .bits
             .max(usize::try_from(-other.exponent()).unwrap_or(0));
@@ -97,7 +97,7 @@ impl Enclosure {
 /// `(k + 2) 2^-(bits+g)`; each term and each squaring is wrong by at most one unit, and a squaring doubles what was
 /// wrong before, so less than `2^16 * (terms + 3) + (k + 2)` units of `2^-(bits+g)` at the end, far below one unit of
 /// `2^-bits` (terms < 2^20, k < 2^40).
-pub fn exp_of_negative(x: &Dyadic, bits: usize) -> Enclosure {
+pub(crate) fn exp_of_negative(x: &Dyadic, bits: usize) -> Enclosure {
     const GUARD: usize = 64;
     const SQUARINGS: usize = 16;
     let result = |value: IBig, error: u8| Enclosure {
@@ -141,7 +141,7 @@ pub fn exp_of_negative(x: &Dyadic, bits: usize) -> Enclosure {
 /// Method: `y = 2^k z` with `1 <= z < 2`; `ln z = 2 atanh((z - 1) / (z + 1))`. The error of `y` passes at most
 /// unchanged, since the derivative of `ln` is at most 1 there; the series adds less than `2 (terms + 2)` units of
 /// `2^-(bits + 64)`, and `k ln2` less than `k + 1` of them.
-pub fn ln(y: &Enclosure) -> Enclosure {
+pub(crate) fn ln(y: &Enclosure) -> Enclosure {
     const GUARD: usize = 64;
     let working = y.bits + GUARD;
     let k = y.value.bit_len() - 1 - y.bits;

@@ -8,6 +8,6 @@ mod dyadic;
 mod enclosure;
 mod rounding;
 
-pub use dyadic::Dyadic;
-pub use enclosure::{Enclosure, exp_of_negative, ln};
-pub use rounding::{Rounded, round_enclosure, round_quotient, round_ratio};
+pub(crate) use dyadic::Dyadic;
+pub(crate) use enclosure::{Enclosure, exp_of_negative, ln};
+pub(crate) use rounding::{Rounded, round_enclosure, round_quotient, round_ratio};

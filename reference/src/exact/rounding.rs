@@ -5,7 +5,7 @@ use dashu_int::{IBig, UBig, ops::BitTest};
 
 /// What an enclosure says of the rounding of the value inside.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Rounded {
+pub(crate) enum Rounded {
     /// Every number in the enclosure rounds to this float.
     To(f64),
     /// The enclosure holds exactly one place where the rounding changes, and it lies here: whether the value is that
@@ -17,7 +17,7 @@ pub enum Rounded {
 
 /// `numerator / denominator` rounded to the nearest binary64, ties to even; subnormals and overflow as IEEE 754 has
 /// them. Zero gives `+0`; a non-zero quotient that underflows keeps its sign. `denominator` must be positive.
-pub fn round_ratio(numerator: &Dyadic, denominator: &Dyadic) -> f64 {
+pub(crate) fn round_ratio(numerator: &Dyadic, denominator: &Dyadic) -> f64 {
     debug_assert!(denominator.signum() > 0);
     if numerator.is_zero() {
         return 0.0;
@@ -76,7 +76,7 @@ fn round_integer(negative: bool, quotient: u64, exact: bool, exponent: i64) -> f
 }
 
 /// What the enclosed `numerator / denominator` rounds to. The denominator's enclosure must be positive.
-pub fn round_quotient(numerator: &Enclosure, denominator: &Enclosure) -> Rounded {
+pub(crate) fn round_quotient(numerator: &Enclosure, denominator: &Enclosure) -> Rounded {
     let quotient = |n: Dyadic, d: Dyadic| round_ratio(&n, &d);
     // The smallest quotient has the largest denominator below a positive numerator, the smallest below a negative one.
     let low_denominator = if numerator.low().signum() >= 0 {
@@ -97,7 +97,7 @@ pub fn round_quotient(numerator: &Enclosure, denominator: &Enclosure) -> Rounded
 }
 
 /// What an enclosed value rounds to.
-pub fn round_enclosure(value: &Enclosure) -> Rounded {
+pub(crate) fn round_enclosure(value: &Enclosure) -> Rounded {
     let one = Dyadic::new(IBig::from(1), 0);
     round_quotient(value, &Enclosure::exact(&one))
 }

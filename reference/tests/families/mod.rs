@@ -93,7 +93,7 @@ fn bits_of_any(draws: &mut Draws, dtype: DType) -> f32 {
     match dtype {
         DType::F16 => half::f16::from_bits(half).to_f32(),
         DType::Bf16 => f32::from_bits(word & 0xffff_0000),
-        DType::F32 => f32::from_bits(word),
+        DType::F32 | DType::F64 => f32::from_bits(word),
     }
 }
 
@@ -194,7 +194,7 @@ impl Family {
         let least = match self.dtype {
             DType::F16 => half::f16::from_bits(1).to_f32(),
             DType::Bf16 => f32::from_bits(1 << 16),
-            DType::F32 => f32::from_bits(1),
+            DType::F32 | DType::F64 => f32::from_bits(1),
         };
         let one_hot = draws.below(count.max(1));
         let mut number = |index: usize| match self.kind {
