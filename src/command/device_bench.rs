@@ -171,13 +171,14 @@ mod tests {
     fn arguments(text: &[&str]) -> cli::BenchDevice {
         use clap::Parser;
         let parsed = cli::Cli::try_parse_from([&["flashproof", "bench", "device"], text].concat());
-        match parsed.unwrap().command {
-            cli::Command::Bench(cli::Bench {
-                elsewhere: Some(cli::Elsewhere::Device(arguments)),
-                ..
-            }) => arguments,
-            other => panic!("{other:?}"),
-        }
+        let cli::Command::Bench(cli::Bench {
+            elsewhere: Some(cli::Elsewhere::Device(arguments)),
+            ..
+        }) = parsed.unwrap().command
+        else {
+            panic!("{text:?} is not `bench device`");
+        };
+        arguments
     }
 
     #[test]
@@ -194,6 +195,46 @@ mod tests {
         ] {
             assert!(text.contains(word), "{word}: {text}");
         }
+    }
+
+    #[test]
+    fn a_run_is_drawn_from_its_json_alone() {
+        let folder = std::env::temp_dir().join(format!("flashproof-plot-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("run.json");
+        // Made-up numbers, which the figures say.
+        let timed = r#"{"measurement":{"bf16":true,"head_dim":128,"batch":1,"heads":16,"seqlen":16384,"causal":false,
+            "pattern":"dense"},"by":"window_sm80","visible_pairs":1e9,"milliseconds":2.0,"range":[1.9,2.1],"runs":9,
+            "check":"agree","note":""}"#;
+        let text = format!(
+            r#"{{"version":1,"is_fixture":true,"date":"2000-01-01","commit":"none","machine":["made up"],
+            "ceilings":[],"timed":[{timed}],"checks":[]}}"#
+        );
+        std::fs::write(&file, text).unwrap();
+        let (file, out) = (file.to_str().unwrap(), folder.to_str().unwrap());
+        let mut words = Vec::new();
+        let drawn = arguments(&["--plot", file, "--out", out]);
+        assert_eq!(run(&drawn, &mut words).unwrap(), Status::Agree);
+        assert!(String::from_utf8(words).unwrap().contains("256.0"));
+        let svg = std::fs::read_to_string(folder.join("2000-01-01_device_dense.svg")).unwrap();
+        assert!(svg.contains("TEST FIXTURE"));
+        assert!(folder.join("2000-01-01_device.csv").is_file());
+        std::fs::write(file, "{}").unwrap();
+        assert!(matches!(
+            run(&drawn, &mut Vec::new()),
+            Err(Failure::Input(_))
+        ));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn peers_that_are_not_there_are_a_note() {
+        let folder =
+            std::env::temp_dir().join(format!("flashproof-peers-{}-t", std::process::id()));
+        let missing = Path::new("no/such/peers.py");
+        let error = plans::ask_peers(missing, &folder, &[], Duration::from_secs(1)).unwrap_err();
+        assert!(error.contains("peers"), "{error}");
+        let _ = std::fs::remove_dir_all(&folder);
     }
 
     #[test]
