@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds every kernels/*.cu and defects/*.cu to PTX with a pinned compiler from PyPI; no CUDA installation, no GPU.
 #
-#   cuda/build.sh           writes cuda/ptx/*.ptx and cuda/defects/ptx/*.ptx
+#   cuda/build.sh           writes cuda/ptx/*.ptx, cuda/ptx/resources.csv and cuda/defects/ptx/*.ptx
 #   cuda/build.sh --check   builds elsewhere, compares with the committed files, exits 1 on a difference
 #
 # A defect is built twice: NAME.ptx, and NAME.repaired.ptx with -DREPAIRED. ptxas accepts every file for sm_80 and
@@ -40,6 +40,19 @@ if [[ "$(cat "$cache/wheels.txt" 2>/dev/null || true)" != "$stamp" ]]; then
 fi
 bin="$cache/nvidia/cu13/bin"
 
+# The disassembler is in no release of 13.0; 13.2's reads 13.0's machine code.
+disassembler="nvidia-cuda-nvdisasm==13.2.51"
+tools="${XDG_CACHE_HOME:-$HOME/.cache}/flashproof/nvdisasm-13.2"
+if [[ "$(cat "$tools/wheels.txt" 2>/dev/null || true)" != "$disassembler" ]]; then
+  echo "installing $disassembler into $tools"
+  rm -rf "$tools"
+  mkdir -p "$tools"
+  python3 -m pip install --quiet --disable-pip-version-check --no-deps --target "$tools" "$disassembler"
+  printf '%s\n' "$disassembler" >"$tools/wheels.txt"
+fi
+nvdisasm="$(find "$tools" -name nvdisasm -type f | head -1)"
+chmod +x "$nvdisasm"
+
 out="$PWD"
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
@@ -72,6 +85,34 @@ open(sys.argv[2], "w").write(head + section + debug)
 PYTHON
 }
 
+# What ptxas said of each entry, and how many instructions of which kind its machine code has, as rows of CSV.
+resources() {
+  python3 - "$1" "$2" "$3" "$4" <<'PYTHON'
+import re
+import sys
+
+kernel, target, said, sass = sys.argv[1], sys.argv[2], open(sys.argv[3]).read(), open(sys.argv[4]).read()
+counts = {}
+for part in re.split(r"^\s*\.section\s+\.text\.", sass, flags=re.MULTILINE)[1:]:
+    name = re.match(r"[\w$]+", part).group()
+    # A line of code is `/*0010*/ @P0 NAME.MODIFIERS ...`.
+    names = re.findall(r"^\s*/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z0-9]+)", part, re.MULTILINE)
+    names = [n for n in names if n != "NOP"]
+    counts[name] = [
+        len(names),
+        sum(n in ("HMMA", "HGMMA") for n in names),
+        sum(n == "MUFU" for n in names),
+        sum(n in ("LDSM", "LDS", "STS", "LDGSTS", "UTMALDG", "SYNCS") for n in names),
+    ]
+for entry in re.split(r"Compiling entry function '", said)[1:]:
+    name = entry.split("'")[0]
+    spills = re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", entry)
+    registers = re.search(r"Used (\d+) registers", entry).group(1)
+    stack, stores, loads = spills.groups()
+    print(",".join(map(str, [kernel, name, target, registers, stack, int(stores) + int(loads), *counts[name]])))
+PYTHON
+}
+
 # build SOURCE OUTPUT [FLAG]..
 build() {
   local source="$1" output="$2"
@@ -95,10 +136,18 @@ build() {
       echo "$output spills registers on $target" >&2
       exit 1
     fi
+    if [[ $source == kernels/* ]]; then
+      # A driver that is older than the compiler is given this version (src/device/driver.rs).
+      sed 's/^\.version .*/.version 8.3/' "$output" >"$scratch/older.ptx"
+      "$bin/ptxas" -arch="$target" "$scratch/older.ptx" -o "$scratch/older.cubin"
+      "$nvdisasm" -c "$scratch/out.cubin" >"$scratch/out.sass"
+      resources "$(basename "$source" .cu)" "$target" "$scratch/ptxas.txt" "$scratch/out.sass" >>"$out/ptx/resources.csv"
+    fi
   done
   echo "${output#"$out"/}: $(grep -oE 'Used [0-9]+ registers' "$scratch/ptxas.txt" | tr '\n' ' ')"
 }
 
+echo "kernel,entry,target,registers,stack_bytes,spilled_bytes,instructions,tensor,mufu,shared_and_copies" >"$out/ptx/resources.csv"
 for source in kernels/*.cu; do
   build "$source" "$out/ptx/$(basename "$source" .cu).ptx"
 done

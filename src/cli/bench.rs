@@ -54,6 +54,9 @@ pub struct BenchDevice {
     /// Seconds for everything; what does not fit is left out and named
     #[arg(long, value_name = "S", default_value_t = 520)]
     pub seconds: u64,
+    /// Time this kernel of ours alone; all that the card runs if not given
+    #[arg(long, value_name = "NAME")]
+    pub kernel: Option<String>,
     /// Script that times the peers, run by python3
     #[arg(long, value_name = "FILE", default_value = "cuda/bench/peers.py")]
     pub peers: PathBuf,

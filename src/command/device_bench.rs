@@ -14,6 +14,7 @@ use super::machine::{today, version};
 use super::{Failure, Status, note, write_file};
 use crate::cli;
 use crate::device::{self, DeviceError};
+use crate::kernel;
 use crate::report::device_timing::{Measurement, Run};
 use crate::report::svg;
 use std::io::Write;
@@ -39,6 +40,9 @@ pub(super) fn run(arguments: &cli::BenchDevice, out: &mut dyn Write) -> Result<S
             arguments.seqlen_max
         )));
     }
+    if let Some(name) = &arguments.kernel {
+        kernel::by_name(name).map_err(Failure::input)?;
+    }
     if arguments.dry {
         return dry::run(&list, arguments.seconds, out);
     }
@@ -62,7 +66,26 @@ pub(super) fn run(arguments: &cli::BenchDevice, out: &mut dyn Write) -> Result<S
     };
     let begin = Instant::now();
     let limit = Duration::from_secs(arguments.seconds);
-    let mut status = time(&list, &mut run, begin, limit.mul_f64(0.4), out)?;
+    let request = Request {
+        list: &list,
+        kernel: arguments.kernel.as_deref(),
+        begin,
+        limit: limit.mul_f64(0.4),
+    };
+    // A kernel that never ends takes this process with it: what was timed before it stays.
+    let mut keep = |run: &Run| match &arguments.out {
+        Some(folder) => write_json(run, folder),
+        None => Ok(()),
+    };
+    let mut status = match time(&request, &mut run, &mut keep, out) {
+        Ok(status) => status,
+        Err(failure) => {
+            // The card's own checks and the peers have contexts of their own.
+            note(&format!("our kernels: {failure}"));
+            run.machine.push(format!("our kernels: {failure}"));
+            failure.status()
+        }
+    };
     save(&run, arguments, out)?;
     peers(
         arguments,
@@ -98,14 +121,33 @@ fn save(run: &Run, arguments: &cli::BenchDevice, out: &mut dyn Write) -> Result<
 /// JSON, table and figures, under the run's date.
 fn publish(run: &Run, folder: &Path) -> Result<(), Failure> {
     let name = |end: &str| folder.join(format!("{}_device{end}", run.date));
-    let json = serde_json::to_string_pretty(run).map_err(Failure::input)?;
-    write_file(&name(".json"), json)?;
+    write_json(run, folder)?;
     write_file(&name(".csv"), run.table().csv())?;
     for (figure_name, figure) in run.figures() {
         write_file(&name(&format!("_{figure_name}.svg")), svg::draw(&figure))?;
     }
     Ok(())
 }
+
+fn write_json(run: &Run, folder: &Path) -> Result<(), Failure> {
+    let json = serde_json::to_string_pretty(run).map_err(Failure::input)?;
+    write_file(&folder.join(format!("{}_device.json", run.date)), json)
+}
+
+/// What of ours to time, and until when.
+#[cfg_attr(
+    not(feature = "cuda"),
+    expect(dead_code, reason = "without the feature nothing is timed")
+)]
+struct Request<'a> {
+    list: &'a [Measurement],
+    kernel: Option<&'a str>,
+    begin: Instant,
+    limit: Duration,
+}
+
+/// Keeps a run as far as it is.
+type Keep<'a> = &'a mut dyn FnMut(&Run) -> Result<(), Failure>;
 
 /// Card, driver and clocks in the words of `nvidia-smi`.
 fn machine(first: &str) -> Vec<String> {
@@ -124,23 +166,16 @@ fn machine(first: &str) -> Vec<String> {
 
 #[cfg(feature = "cuda")]
 fn time(
-    list: &[Measurement],
+    request: &Request<'_>,
     run: &mut Run,
-    begin: Instant,
-    limit: Duration,
+    keep: Keep<'_>,
     out: &mut dyn Write,
 ) -> Result<Status, Failure> {
-    timed::run(list, run, begin, limit, out)
+    timed::run(request, run, keep, out)
 }
 
 #[cfg(not(feature = "cuda"))]
-fn time(
-    _: &[Measurement],
-    _: &mut Run,
-    _: Instant,
-    _: Duration,
-    out: &mut dyn Write,
-) -> Result<Status, Failure> {
+fn time(_: &Request<'_>, _: &mut Run, _: Keep<'_>, out: &mut dyn Write) -> Result<Status, Failure> {
     writeln!(out, "unsupported: built without the feature cuda")?;
     Ok(Status::Unsupported)
 }
@@ -171,13 +206,14 @@ mod tests {
     fn arguments(text: &[&str]) -> cli::BenchDevice {
         use clap::Parser;
         let parsed = cli::Cli::try_parse_from([&["flashproof", "bench", "device"], text].concat());
-        match parsed.unwrap().command {
-            cli::Command::Bench(cli::Bench {
-                elsewhere: Some(cli::Elsewhere::Device(arguments)),
-                ..
-            }) => arguments,
-            other => panic!("{other:?}"),
-        }
+        let cli::Command::Bench(cli::Bench {
+            elsewhere: Some(cli::Elsewhere::Device(arguments)),
+            ..
+        }) = parsed.unwrap().command
+        else {
+            panic!("{text:?} is not `bench device`");
+        };
+        arguments
     }
 
     #[test]
@@ -194,6 +230,46 @@ mod tests {
         ] {
             assert!(text.contains(word), "{word}: {text}");
         }
+    }
+
+    #[test]
+    fn a_run_is_drawn_from_its_json_alone() {
+        let folder = std::env::temp_dir().join(format!("flashproof-plot-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("run.json");
+        // Made-up numbers, which the figures say.
+        let timed = r#"{"measurement":{"bf16":true,"head_dim":128,"batch":1,"heads":16,"seqlen":16384,"causal":false,
+            "pattern":"dense"},"by":"window_sm80","visible_pairs":1e9,"milliseconds":2.0,"range":[1.9,2.1],"runs":9,
+            "check":"agree","note":""}"#;
+        let text = format!(
+            r#"{{"version":1,"is_fixture":true,"date":"2000-01-01","commit":"none","machine":["made up"],
+            "ceilings":[],"timed":[{timed}],"checks":[]}}"#
+        );
+        std::fs::write(&file, text).unwrap();
+        let (file, out) = (file.to_str().unwrap(), folder.to_str().unwrap());
+        let mut words = Vec::new();
+        let drawn = arguments(&["--plot", file, "--out", out]);
+        assert_eq!(run(&drawn, &mut words).unwrap(), Status::Agree);
+        assert!(String::from_utf8(words).unwrap().contains("256.0"));
+        let svg = std::fs::read_to_string(folder.join("2000-01-01_device_dense.svg")).unwrap();
+        assert!(svg.contains("TEST FIXTURE"));
+        assert!(folder.join("2000-01-01_device.csv").is_file());
+        std::fs::write(file, "{}").unwrap();
+        assert!(matches!(
+            run(&drawn, &mut Vec::new()),
+            Err(Failure::Input(_))
+        ));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn peers_that_are_not_there_are_a_note() {
+        let folder =
+            std::env::temp_dir().join(format!("flashproof-peers-{}-t", std::process::id()));
+        let missing = Path::new("no/such/peers.py");
+        let error = plans::ask_peers(missing, &folder, &[], Duration::from_secs(1)).unwrap_err();
+        assert!(error.contains("peers"), "{error}");
+        let _ = std::fs::remove_dir_all(&folder);
     }
 
     #[test]

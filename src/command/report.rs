@@ -11,6 +11,7 @@ use crate::cli;
 use crate::fetch::{Collection, Environment, Origin, Sources, Tree};
 use crate::kernel::{self, Defect};
 use crate::oracle::{CaseReport, Exploration, check};
+use crate::report::resources;
 use crate::report::sweep::Sweep;
 use crate::report::table::Table;
 use crate::study::{Plan, Results, RunOptions};
@@ -190,6 +191,10 @@ fn analysis(folder: &Path, out: &mut dyn Write) -> Result<Status, Failure> {
         ),
     )?;
     out.write_all(text.as_bytes())?;
+    let known = resources::document().map_err(Failure::Wrong)?;
+    write_file(&folder.join("analysis/resources.md"), known)?;
+    let entries = resources::entries().map_err(Failure::Wrong)?;
+    write_file(&folder.join("analysis/resources.csv"), entries.csv())?;
     Ok(status)
 }
 

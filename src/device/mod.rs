@@ -4,7 +4,7 @@
 //! feature `cuda`), so nothing of CUDA is needed to build. Without the feature, without a driver, or without a device,
 //! every call says so in a value.
 //!
-//! With the feature, `Session` opens a device, `Attention::run` takes and returns tensors of [`cudarc`] in its memory, and
+//! With the feature, `Session` opens a device, `Attention::run` takes and returns tensors of `cudarc` in its memory, and
 //! `Prepared` launches one plan again and again. [`Attention::compute`] takes and returns tensors of this machine.
 
 #[cfg(feature = "cuda")]

@@ -10,7 +10,7 @@ use flashproof_reference::{DType, Layout, Problem, Shape, Tensor};
 
 /// Attention of tensors whose values are somewhere else: what `plan` makes a launch of.
 ///
-/// `o = softmax(scale * q k^T over visible keys) v` and `lse`, as [`flashproof_reference::attention`] defines them. Tensors
+/// `o = softmax(scale * q k^T over visible keys) v` and `lse`, as [`flashproof_reference::attention()`] defines them. Tensors
 /// are contiguous, (batch, heads, seqlen, `head_dim`).
 ///
 /// ```

@@ -30,7 +30,8 @@ pub struct Stopwatch {
 }
 
 impl Stopwatch {
-    /// A stopwatch on a stream; its buffer has twice the bytes of the L2 cache.
+    /// A stopwatch on a stream; its buffer has twice the bytes of the L2 cache. Take the default stream and make no other:
+    /// with several, cudarc records events of its own at every launch, which the times would hold.
     ///
     /// # Errors
     /// CUDA's own text.

@@ -10,6 +10,7 @@ mod analysis;
 mod cli;
 mod conformance;
 mod defects;
+mod device;
 mod encoder;
 mod hopper;
 mod isa;

@@ -22,7 +22,7 @@ pub const CARDS: [Card; 7] = [
         sms: 108,
         tflops: 312.0,
         gbytes_per_second: 1555.0,
-        source: "NVIDIA A100 data sheet, SXM 40 GB",
+        source: "NVIDIA A100 data sheet, SXM 40 GB; glennklockwood.com/garden/processors/A100 has the same",
     },
     Card {
         name: "a100-80g",
@@ -36,14 +36,14 @@ pub const CARDS: [Card; 7] = [
         sms: 72,
         tflops: 125.0,
         gbytes_per_second: 600.0,
-        source: "NVIDIA A10 data sheet",
+        source: "NVIDIA A10 data sheet, half of the rate with sparsity; no second source",
     },
     Card {
         name: "h100-pcie",
         sms: 114,
         tflops: 756.0,
         gbytes_per_second: 2000.0,
-        source: "NVIDIA H100 data sheet, PCIe",
+        source: "NVIDIA H100 data sheet, PCIe, half of the rate with sparsity; no second source",
     },
     Card {
         name: "h100-sxm",
@@ -64,7 +64,7 @@ pub const CARDS: [Card; 7] = [
         sms: 58,
         tflops: 121.0,
         gbytes_per_second: 300.0,
-        source: "NVIDIA L4 data sheet",
+        source: "NVIDIA L4 data sheet, half of the rate with sparsity; its memory as in fpsbench.com",
     },
 ];
 

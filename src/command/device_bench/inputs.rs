@@ -52,7 +52,7 @@ pub(super) fn values(role: Role, dtype: DType, first: usize, count: usize) -> Te
 pub(super) fn is_present(row: usize, column: usize, own: usize, permille: u64) -> bool {
     let place =
         u64::try_from(row).expect("64 bits") << 32 | u64::try_from(column).expect("64 bits");
-    let draw = u64::from(low_u32(bits(SEED, place) >> 32)) * 1000 >> 32;
+    let draw = (u64::from(low_u32(bits(SEED, place) >> 32)) * 1000) >> 32;
     column == own || draw < permille
 }
 

@@ -3,7 +3,7 @@
 use super::inputs::{Role, sampled_rows, shape, value};
 use super::plans::{attention, plans, visible_pairs};
 use super::sample::{Rows, gather};
-use super::{Failure, Status};
+use super::{Failure, Keep, Request, Status};
 use crate::backend::Backend;
 use crate::convert::{f64_to_bf16, f64_to_f16, usize_to_f64};
 use crate::device::{
@@ -19,7 +19,7 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 use std::io::Write;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Queries that are judged of each sampled head.
 const ROWS: usize = 4;
@@ -74,19 +74,19 @@ fn cuda(error: cudarc::driver::DriverError) -> Failure {
 }
 
 pub(super) fn run(
-    list: &[Measurement],
+    request: &Request<'_>,
     run: &mut Run,
-    begin: Instant,
-    limit: Duration,
+    keep: Keep<'_>,
     out: &mut dyn Write,
 ) -> Result<Status, Failure> {
     let session = Session::open(0).map_err(driver)?;
-    let stream = session.context().new_stream().map_err(cuda)?;
+    // With one stream alone nothing records events of its own between those of the stopwatch.
+    let stream = session.context().default_stream();
     let mut stopwatch = Stopwatch::new(&session, &stream).map_err(driver)?;
     let mut worst = Status::Agree;
     let (mut halves, mut brains) = (None, None);
-    for of in list {
-        if begin.elapsed() > limit {
+    for of in request.list {
+        if request.begin.elapsed() > request.limit {
             run.timed.push(Timed {
                 measurement: *of,
                 by: "ours".to_owned(),
@@ -102,6 +102,7 @@ pub(super) fn run(
         let card = Card {
             session: &session,
             stream: &stream,
+            kernel: request.kernel,
         };
         let timed = if of.bf16 {
             card.measure::<bf16>(of, &mut brains, &mut stopwatch)?
@@ -115,6 +116,7 @@ pub(super) fn run(
             }
             run.timed.push(timed);
         }
+        keep(run)?;
     }
     Ok(worst)
 }
@@ -122,6 +124,7 @@ pub(super) fn run(
 struct Card<'a> {
     session: &'a Session,
     stream: &'a Arc<CudaStream>,
+    kernel: Option<&'a str>,
 }
 
 impl Card<'_> {
@@ -166,6 +169,9 @@ impl Card<'_> {
         let loaded = loaded.as_mut().expect("loaded above");
         let mut timed = Vec::new();
         for plan in plans(&attention, of, self.session.hardware()) {
+            if self.kernel.is_some_and(|name| name != plan.kernel().name()) {
+                continue;
+            }
             timed.push(self.one(of, &attention, &plan, loaded, stopwatch)?);
         }
         Ok(timed)
