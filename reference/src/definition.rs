@@ -383,9 +383,9 @@ fn refine(
     while bits <= PRECISION_CAP {
         match enclose(bits) {
             Rounded::To(value) => return Ok((value, bits)),
-            Rounded::Boundary(boundary) => match side(&boundary) {
+            Rounded::Boundary(boundary) => {
                 // The boundary is exact, so rounding it breaks the tie to even.
-                Some(side) => {
+                if let Some(side) = side(&boundary) {
                     let little = Dyadic::new(1.into(), boundary.exponent() - 2);
                     let value = match side {
                         Side::On => boundary,
@@ -394,8 +394,7 @@ fn refine(
                     };
                     return Ok((round_ratio(&value, &one), bits));
                 }
-                None => {}
-            },
+            }
             Rounded::Wide => {}
         }
         bits *= 2;

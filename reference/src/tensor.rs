@@ -137,6 +137,43 @@ impl Tensor {
         }
     }
 
+    /// The elements' bits, little-endian.
+    ///
+    /// ```
+    /// # use flashproof_reference::{DType, Tensor};
+    /// let one = Tensor::from_f32_rounded(DType::Bf16, &[1.0]);
+    /// assert_eq!(one.to_le_bytes(), [0x80, 0x3f]);
+    /// assert_eq!(Tensor::from_le_bytes(DType::Bf16, &[0x80, 0x3f]), one);
+    /// ```
+    pub fn to_le_bytes(&self) -> Vec<u8> {
+        match self {
+            Self::F16(values) => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Self::Bf16(values) => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Self::F32(values) => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Self::F64(values) => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        }
+    }
+
+    /// Elements from their bits, little-endian; bytes that are left over are not read.
+    ///
+    /// ```
+    /// # use flashproof_reference::{DType, Tensor};
+    /// let two = Tensor::from_le_bytes(DType::F32, &2.0_f32.to_le_bytes());
+    /// assert_eq!(two.get(0), Some(2.0));
+    /// ```
+    pub fn from_le_bytes(dtype: DType, bytes: &[u8]) -> Self {
+        fn elements<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> + '_ {
+            let element = |chunk: &[u8]| chunk.try_into().expect("chunks of N bytes");
+            bytes.chunks_exact(N).map(element)
+        }
+        match dtype {
+            DType::F16 => Self::F16(elements(bytes).map(f16::from_le_bytes).collect()),
+            DType::Bf16 => Self::Bf16(elements(bytes).map(bf16::from_le_bytes).collect()),
+            DType::F32 => Self::F32(elements(bytes).map(f32::from_le_bytes).collect()),
+            DType::F64 => Self::F64(elements(bytes).map(f64::from_le_bytes).collect()),
+        }
+    }
+
     /// Number of elements.
     ///
     /// ```

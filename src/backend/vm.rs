@@ -3,13 +3,11 @@
 use super::{Settings, device, finding};
 use crate::case::Contract;
 use crate::diagnostic::{Blame, Diagnostic};
-use crate::kernel::{Binding, BoundMap, Content, Kernel, manifest};
+use crate::kernel::{Binding, Content, Kernel};
 use crate::outcome::Outcome;
 use crate::ptx::{self, Module};
-use crate::vm::{
-    self, Detectors, Element, Initial, Launch, Memory, Options, Report, Stop, Swizzle, TensorMap,
-};
-use flashproof_reference::{DType, Problem};
+use crate::vm::{self, Detectors, Initial, Launch, Memory, Options, Report, Stop};
+use flashproof_reference::Problem;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How the virtual machine watches.
@@ -98,9 +96,7 @@ pub fn run_watched(
         })
         .collect();
     let mut params = binding.param_bytes(|index| addresses[index]);
-    let encoded = binding.put_tensor_maps(&mut params, |map| {
-        tensor_map(map, addresses[map.buffer]).encode()
-    });
+    let encoded = binding.put_tensor_maps(&mut params, |map| map.encode(addresses[map.buffer]));
     if let Err(error) = encoded {
         return (Outcome::Unsupported(error.to_string()), Watched::default());
     }
@@ -153,28 +149,6 @@ pub fn run_watched(
             };
             (outcome, Watched::default())
         }
-    }
-}
-
-/// A launch's tensor map as the machine has them.
-fn tensor_map(map: &BoundMap, address: u64) -> TensorMap {
-    TensorMap {
-        element: match map.dtype {
-            DType::F16 => Element::F16,
-            DType::Bf16 => Element::Bf16,
-            DType::F32 => Element::F32,
-        },
-        address,
-        sizes: map.sizes.clone(),
-        strides: map.strides.clone(),
-        box_sizes: map.box_elements.clone(),
-        element_strides: vec![1; map.sizes.len()],
-        swizzle: match map.swizzle {
-            manifest::Swizzle::None => Swizzle::None,
-            manifest::Swizzle::B32 => Swizzle::B32,
-            manifest::Swizzle::B64 => Swizzle::B64,
-            manifest::Swizzle::B128 => Swizzle::B128,
-        },
     }
 }
 

@@ -76,7 +76,7 @@ fn every_term_of_a_replay_that_can_be_told_apart_is_needed() {
     });
 
     // Three equal weights and values whose sum is exact.
-    let third = problem(&zeros[..16], &zeros[..48], &vec![1.5; 48], 1, 1.0);
+    let third = problem(&zeros[..16], &zeros[..48], &[1.5; 48], 1, 1.0);
     let exact = Terms {
         weights: 0.0,
         row_sum: 0.0,

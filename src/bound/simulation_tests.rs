@@ -300,7 +300,7 @@ fn every_term_that_can_be_told_apart_is_needed() {
 
     // Rows without rounding: the division of 3 by 3, and log2 3.
     let zeros = vec![0.0; 48];
-    let third = problem(&zeros[..16], &zeros, &vec![1.0; 48], 1, 1.0);
+    let third = problem(&zeros[..16], &zeros, &[1.0; 48], 1, 1.0);
     needs(&third, DType::F16, as_it_is, |a| a.division = 0.0);
     needs(&third, DType::F16, as_it_is, |a| a.logarithm = 0.0);
 

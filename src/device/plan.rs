@@ -299,11 +299,7 @@ impl<'k> Plan<'k> {
                 }
                 .into());
             }
-            let bytes = match tensor {
-                Tensor::F16(x) => x.iter().flat_map(|x| x.to_le_bytes()).collect(),
-                Tensor::Bf16(x) => x.iter().flat_map(|x| x.to_le_bytes()).collect(),
-                Tensor::F32(x) => x.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            };
+            let bytes = tensor.to_le_bytes();
             let buffers = &mut self.binding.buffers;
             if let Some(buffer) = buffers.iter_mut().find(|buffer| buffer.name == name) {
                 buffer.content = Content::Bytes(bytes);

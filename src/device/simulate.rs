@@ -1,11 +1,8 @@
 //! The same launch in the virtual machine: what a device's results are compared with, bit by bit.
 
-use crate::kernel::{Binding, BoundMap, Content, manifest};
+use crate::kernel::{Binding, Content};
 use crate::ptx;
-use crate::vm::{
-    self, Detectors, Element, Initial, Launch, Memory, Options, Swizzle, Target, TensorMap,
-};
-use flashproof_reference::DType;
+use crate::vm::{self, Detectors, Initial, Launch, Memory, Options, Target};
 
 /// What a launch leaves in the buffers that it may write, by index, with the tensor cores of `target`.
 ///
@@ -33,9 +30,7 @@ pub fn simulate(
         .collect();
     let mut params = binding.param_bytes(|index| addresses[index]);
     binding
-        .put_tensor_maps(&mut params, |map| {
-            encoded(map, addresses[map.buffer]).encode()
-        })
+        .put_tensor_maps(&mut params, |map| map.encode(addresses[map.buffer]))
         .map_err(|error| error.to_string())?;
     if let Some(function) = module.function(&binding.entry) {
         params.resize(
@@ -68,25 +63,4 @@ pub fn simulate(
         }
     }
     Ok(written)
-}
-
-fn encoded(map: &BoundMap, address: u64) -> TensorMap {
-    TensorMap {
-        element: match map.dtype {
-            DType::F16 => Element::F16,
-            DType::Bf16 => Element::Bf16,
-            DType::F32 => Element::F32,
-        },
-        address,
-        sizes: map.sizes.clone(),
-        strides: map.strides.clone(),
-        box_sizes: map.box_elements.clone(),
-        element_strides: vec![1; map.sizes.len()],
-        swizzle: match map.swizzle {
-            manifest::Swizzle::None => Swizzle::None,
-            manifest::Swizzle::B32 => Swizzle::B32,
-            manifest::Swizzle::B64 => Swizzle::B64,
-            manifest::Swizzle::B128 => Swizzle::B128,
-        },
-    }
 }

@@ -314,12 +314,7 @@ pub(super) fn indices(list: &[usize]) -> Content {
 
 /// Little-endian bytes of a (batch, heads, seqlen, `head_dim`) tensor with its axes in `order`.
 fn in_order(tensor: &Tensor, extents: [usize; 4], order: TensorOrder) -> Vec<u8> {
-    let bytes: Vec<u8> = match tensor {
-        Tensor::F16(numbers) => numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        Tensor::Bf16(numbers) => numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        Tensor::F32(numbers) => numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        Tensor::F64(numbers) => numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
-    };
+    let bytes = tensor.to_le_bytes();
     let [batch, heads, seqlen, head_dim] = extents;
     match order {
         TensorOrder::Bhsd => bytes,

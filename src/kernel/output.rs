@@ -4,7 +4,6 @@ use super::bind::swap_rows;
 use super::manifest::{LseBase, LseOrder, Manifest, TensorOrder};
 use crate::convert::f64_to_f32;
 use flashproof_reference::{DType, Shape, Tensor};
-use half::{bf16, f16};
 
 /// Outputs of a kernel whatever its manifest says of order and base.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,12 +65,7 @@ pub(super) fn decode(
             chunks(&bytes).map(|bytes| natural(number(bytes))).collect()
         }
     };
-    let o = match dtype {
-        DType::F16 => Tensor::F16(chunks(&o).map(f16::from_le_bytes).collect()),
-        DType::Bf16 => Tensor::Bf16(chunks(&o).map(bf16::from_le_bytes).collect()),
-        DType::F32 => Tensor::F32(chunks(&o).map(f32::from_le_bytes).collect()),
-        DType::F64 => Tensor::F64(chunks(&o).map(f64::from_le_bytes).collect()),
-    };
+    let o = Tensor::from_le_bytes(dtype, &o);
     Ok(Outputs { o, lse })
 }
 

@@ -2,6 +2,7 @@
 
 use super::bind::BindError;
 use super::manifest::{Swizzle, TensorMap, TensorOrder};
+use crate::vm;
 use flashproof_reference::DType;
 
 /// Bytes of an encoded map.
@@ -93,6 +94,33 @@ impl BoundMap {
             box_elements: map.box_elements.clone(),
             swizzle: map.swizzle,
         })
+    }
+
+    /// The map as the virtual machine takes it, given the address of its buffer.
+    ///
+    /// # Errors
+    /// What the driver would refuse too, and what the machine does not model.
+    pub fn encode(&self, address: u64) -> Result<[u8; 128], vm::TensorMapError> {
+        vm::TensorMap {
+            element: match self.dtype {
+                DType::F16 => vm::Element::F16,
+                DType::Bf16 => vm::Element::Bf16,
+                DType::F32 => vm::Element::F32,
+                DType::F64 => vm::Element::F64,
+            },
+            address,
+            sizes: self.sizes.clone(),
+            strides: self.strides.clone(),
+            box_sizes: self.box_elements.clone(),
+            element_strides: vec![1; self.sizes.len()],
+            swizzle: match self.swizzle {
+                Swizzle::None => vm::Swizzle::None,
+                Swizzle::B32 => vm::Swizzle::B32,
+                Swizzle::B64 => vm::Swizzle::B64,
+                Swizzle::B128 => vm::Swizzle::B128,
+            },
+        }
+        .encode()
     }
 
     /// Whether the tensor has no elements: there is no map of such a one, and a kernel must not use it.

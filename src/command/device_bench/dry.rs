@@ -3,7 +3,7 @@
 
 use super::inputs::{self, Role, dtype, sampled_rows, shape};
 use super::plans::{attention, plans, visible_pairs};
-use super::sample::{Rows, floats, from_bytes, gather};
+use super::sample::{Rows, floats, gather};
 use super::{Failure, Status};
 use crate::backend::Backend;
 use crate::convert::usize_to_f64;
@@ -195,7 +195,7 @@ fn judged(
     };
     let shape = attention.shape();
     let (d, seqlen) = (shape.head_dim, shape.seqlen_q);
-    let o = from_bytes(attention.dtype(), bytes("o").unwrap_or_default());
+    let o = Tensor::from_le_bytes(attention.dtype(), bytes("o").unwrap_or_default());
     let lse = floats(bytes("lse").unwrap_or_default());
     let kept = bytes("kept").map(|bytes| Kept {
         words: bytes

@@ -7,9 +7,7 @@ use crate::oracle::Terms;
 use crate::outcome::{Outcome, Output};
 use crate::verdict::{Verdict, judge};
 use crate::vm::Target;
-use flashproof_reference::{
-    BlockPattern, DType, Extents, Layout, Problem, Shape, Tensor, attention,
-};
+use flashproof_reference::{BlockPattern, Extents, Layout, Problem, Shape, Tensor, attention};
 
 /// Rows of one query head.
 pub(super) struct Rows<'a> {
@@ -98,20 +96,7 @@ pub(super) fn gather(tensor: &Tensor, first: usize, rows: &[usize], head_dim: us
         Tensor::F16(x) => Tensor::F16(places().map(|i| x[i]).collect()),
         Tensor::Bf16(x) => Tensor::Bf16(places().map(|i| x[i]).collect()),
         Tensor::F32(x) => Tensor::F32(places().map(|i| x[i]).collect()),
-    }
-}
-
-/// A tensor of little-endian elements.
-pub(super) fn from_bytes(dtype: DType, bytes: &[u8]) -> Tensor {
-    let halves = || {
-        bytes
-            .chunks_exact(2)
-            .map(|word| u16::from_le_bytes(word.try_into().expect("chunks of 2 bytes")))
-    };
-    match dtype {
-        DType::F16 => Tensor::F16(halves().map(half::f16::from_bits).collect()),
-        DType::Bf16 => Tensor::Bf16(halves().map(half::bf16::from_bits).collect()),
-        DType::F32 => Tensor::F32(floats(bytes)),
+        Tensor::F64(x) => Tensor::F64(places().map(|i| x[i]).collect()),
     }
 }
 
