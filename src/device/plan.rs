@@ -303,6 +303,7 @@ impl<'k> Plan<'k> {
                 Tensor::F16(x) => x.iter().flat_map(|x| x.to_le_bytes()).collect(),
                 Tensor::Bf16(x) => x.iter().flat_map(|x| x.to_le_bytes()).collect(),
                 Tensor::F32(x) => x.iter().flat_map(|x| x.to_le_bytes()).collect(),
+                Tensor::F64(x) => x.iter().flat_map(|x| x.to_le_bytes()).collect(),
             };
             let buffers = &mut self.binding.buffers;
             if let Some(buffer) = buffers.iter_mut().find(|buffer| buffer.name == name) {

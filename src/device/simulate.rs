@@ -76,6 +76,7 @@ fn encoded(map: &BoundMap, address: u64) -> TensorMap {
             DType::F16 => Element::F16,
             DType::Bf16 => Element::Bf16,
             DType::F32 => Element::F32,
+            DType::F64 => Element::F64,
         },
         address,
         sizes: map.sizes.clone(),

@@ -40,6 +40,7 @@ pub(super) fn values(role: Role, dtype: DType, first: usize, count: usize) -> Te
     match dtype {
         DType::F16 => Tensor::F16(numbers.map(f64_to_f16).collect()),
         DType::Bf16 => Tensor::Bf16(numbers.map(f64_to_bf16).collect()),
+        DType::F64 => Tensor::F64(numbers.collect()),
         DType::F32 => Tensor::from_f32_rounded(
             DType::F32,
             &numbers.map(crate::convert::f64_to_f32).collect::<Vec<_>>(),
@@ -107,6 +108,8 @@ pub(super) fn fingerprint(role: Role, dtype: DType, count: usize) -> u64 {
         Tensor::F16(x) => x.iter().map(|x| word(x.to_bits())).sum(),
         Tensor::Bf16(x) => x.iter().map(|x| word(x.to_bits())).sum(),
         Tensor::F32(x) => x.iter().map(|x| u64::from(x.to_bits())).sum(),
+        // No measurement is of this format.
+        Tensor::F64(x) => x.iter().fold(0, |sum, x| x.to_bits().wrapping_add(sum)),
     }
 }
 

@@ -98,6 +98,7 @@ pub(super) fn gather(tensor: &Tensor, first: usize, rows: &[usize], head_dim: us
         Tensor::F16(x) => Tensor::F16(places().map(|i| x[i]).collect()),
         Tensor::Bf16(x) => Tensor::Bf16(places().map(|i| x[i]).collect()),
         Tensor::F32(x) => Tensor::F32(places().map(|i| x[i]).collect()),
+        Tensor::F64(x) => Tensor::F64(places().map(|i| x[i]).collect()),
     }
 }
 
@@ -112,6 +113,12 @@ pub(super) fn from_bytes(dtype: DType, bytes: &[u8]) -> Tensor {
         DType::F16 => Tensor::F16(halves().map(half::f16::from_bits).collect()),
         DType::Bf16 => Tensor::Bf16(halves().map(half::bf16::from_bits).collect()),
         DType::F32 => Tensor::F32(floats(bytes)),
+        DType::F64 => Tensor::F64(
+            bytes
+                .chunks_exact(8)
+                .map(|word| f64::from_le_bytes(word.try_into().expect("chunks of 8 bytes")))
+                .collect(),
+        ),
     }
 }
 
