@@ -40,32 +40,30 @@ impl Machine<'_> {
     ) -> (u32, u32) {
         let level = self.program.level;
         let by_element = |element: u32| -> u32 {
-            match ty {
-                ScalarType::F64 => {
-                    let (mut spare_a, mut spare_b) = (None, None);
-                    let a = self.hold::<u64>(warp, a, &mut spare_a);
-                    let b = self.hold::<u64>(warp, b, &mut spare_b);
-                    compare_values(level, compare, a, b, f64::from_bits)
+            if ty == ScalarType::F64 {
+                let (mut spare_a, mut spare_b) = (None, None);
+                let a = self.hold::<u64>(warp, a, &mut spare_a);
+                let b = self.hold::<u64>(warp, b, &mut spare_b);
+                return compare_values(level, compare, a, b, f64::from_bits);
+            }
+            match half_format(ty) {
+                Some((format, _)) => {
+                    let (a, b) = (self.read::<u32>(warp, a), self.read::<u32>(warp, b));
+                    let finish = Finish {
+                        flush,
+                        ..Finish::default()
+                    };
+                    let value = |x: u32| {
+                        format.decode(finish_half(format, x >> (16 * element) & 0xffff, finish))
+                    };
+                    compare_values(level, compare, &a, &b, value)
                 }
-                _ => match half_format(ty) {
-                    Some((format, _)) => {
-                        let (a, b) = (self.read::<u32>(warp, a), self.read::<u32>(warp, b));
-                        let finish = Finish {
-                            flush,
-                            ..Finish::default()
-                        };
-                        let value = |x: u32| {
-                            format.decode(finish_half(format, x >> (16 * element) & 0xffff, finish))
-                        };
-                        compare_values(level, compare, &a, &b, value)
-                    }
-                    None => {
-                        let (mut spare_a, mut spare_b) = (None, None);
-                        let a = self.read_f32(warp, a, flush, &mut spare_a);
-                        let b = self.read_f32(warp, b, flush, &mut spare_b);
-                        compare_values(level, compare, a, b, f32::from_bits)
-                    }
-                },
+                None => {
+                    let (mut spare_a, mut spare_b) = (None, None);
+                    let a = self.read_f32(warp, a, flush, &mut spare_a);
+                    let b = self.read_f32(warp, b, flush, &mut spare_b);
+                    compare_values(level, compare, a, b, f32::from_bits)
+                }
             }
         };
         let first = by_element(0);
