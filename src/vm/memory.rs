@@ -319,12 +319,19 @@ impl<'a> View<'a> {
         if self.writes.pages.is_empty() || !self.memory.is_writable(id) {
             return;
         }
-        for (i, byte) in to.iter_mut().enumerate() {
-            if let Some((page, within)) = self.page(id, at + i)
-                && page.has(within)
-            {
-                *byte = page.bytes[within];
+        let (mut at, mut to) = (at, to);
+        while !to.is_empty() {
+            let within = at % PAGE;
+            let (part, rest) = to.split_at_mut(to.len().min(PAGE - within));
+            if let Some((page, within)) = self.page(id, at) {
+                for (byte, place) in part.iter_mut().zip(within..) {
+                    if page.has(place) {
+                        *byte = page.bytes[place];
+                    }
+                }
             }
+            at += part.len();
+            to = rest;
         }
     }
 
@@ -346,8 +353,12 @@ impl<'a> View<'a> {
                     })
                 });
             page.bytes[within..within + count].copy_from_slice(&from[..count]);
-            for i in within..within + count {
-                page.written[i / 64] |= 1 << (i % 64);
+            if within % 64 + count <= 64 {
+                page.written[within / 64] |= u64::MAX >> (64 - count) << (within % 64);
+            } else {
+                for i in within..within + count {
+                    page.written[i / 64] |= 1 << (i % 64);
+                }
             }
             at += count;
             from = &from[count..];

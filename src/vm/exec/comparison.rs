@@ -40,14 +40,14 @@ impl Machine<'_> {
     ) -> (u32, u32) {
         let level = self.program.level;
         let by_element = |element: u32| -> u32 {
-            match (ty == ScalarType::F64, half_format(ty)) {
-                (true, _) => {
-                    let (mut spare_a, mut spare_b) = (None, None);
-                    let a = self.hold::<u64>(warp, a, &mut spare_a);
-                    let b = self.hold::<u64>(warp, b, &mut spare_b);
-                    compare_values(level, compare, a, b, f64::from_bits)
-                }
-                (false, Some((format, _))) => {
+            if ty == ScalarType::F64 {
+                let (mut spare_a, mut spare_b) = (None, None);
+                let a = self.hold::<u64>(warp, a, &mut spare_a);
+                let b = self.hold::<u64>(warp, b, &mut spare_b);
+                return compare_values(level, compare, a, b, f64::from_bits);
+            }
+            match half_format(ty) {
+                Some((format, _)) => {
                     let (a, b) = (self.read::<u32>(warp, a), self.read::<u32>(warp, b));
                     let finish = Finish {
                         flush,
@@ -58,7 +58,7 @@ impl Machine<'_> {
                     };
                     compare_values(level, compare, &a, &b, value)
                 }
-                (false, None) => {
+                None => {
                     let (mut spare_a, mut spare_b) = (None, None);
                     let a = self.read_f32(warp, a, flush, &mut spare_a);
                     let b = self.read_f32(warp, b, flush, &mut spare_b);
