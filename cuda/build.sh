@@ -4,8 +4,10 @@
 #   cuda/build.sh           writes cuda/ptx/*.ptx, cuda/ptx/resources.csv and cuda/defects/ptx/*.ptx
 #   cuda/build.sh --check   builds elsewhere, compares with the committed files, exits 1 on a difference
 #
-# A defect is built twice: NAME.ptx, and NAME.repaired.ptx with -DREPAIRED. ptxas accepts every file for sm_80 and
-# sm_90, and NAME_sm90.cu, which is built for sm_90a, for that. Needs python3 with pip, and g++. The compiler (NVIDIA's wheels, under its EULA, never committed) goes to
+# A defect of block_sparse_sm80 is built twice: NAME.ptx, and NAME.repaired.ptx with -DREPAIRED. Of a defect of another
+# kernel, NAME.ptx has no lines of the source, and with -DREPAIRED its code must be the kernel's. ptxas accepts every file
+# for sm_80 and sm_90, and what is built for sm_90a (entries NAME_sm90_*) for that. Needs python3 with pip, and g++. The compiler
+# (NVIDIA's wheels, under its EULA, never committed) goes to
 # ${XDG_CACHE_HOME:-$HOME/.cache}/flashproof/cuda-13.0; set PIP_FIND_LINKS and PIP_NO_INDEX to install from a folder.
 set -euo pipefail
 
@@ -71,6 +73,9 @@ import sys
 text = open(sys.argv[1]).read()
 text = re.sub(r'(\.file\s+\d+\s+")[^"]*/([^"/]+")', r"\1\2", text)
 
+if "\t.loc\t" not in text:  # what nobody reads next to a source may go without comments
+    text = re.sub(r"^\s*(//.*)?\n", "", text, flags=re.MULTILINE)
+
 head, section, debug = text.partition(".section\t.debug_str")
 numbers = re.compile(r"(?<=[ ,])\d+")
 places = []  # of every byte of the section, in order
@@ -113,50 +118,108 @@ for entry in re.split(r"Compiling entry function '", said)[1:]:
 PYTHON
 }
 
-# build SOURCE OUTPUT [FLAG]..
-build() {
-  local source="$1" output="$2"
+# entry_of SOURCE: its first entry, KERNEL_FORMAT_dN
+entry_of() {
+  grep -oE '[a-z_]+_sm[0-9]+_b?f16_d[0-9]+' "$1" | head -1
+}
+
+# compile SOURCE OUTPUT [FLAG]..
+compile() {
+  local source="$1" output="$2" arch=(-arch=sm_80)
   shift 2
-  local arch=(-arch=sm_80) targets=(sm_80 sm_90)
-  if [[ $source == *_sm90.cu ]]; then
-    arch=(-gencode=arch=compute_90a,code=sm_90a) targets=(sm_90a)
+  if [[ $(entry_of "$source") == *_sm90_* ]]; then
+    arch=(-gencode=arch=compute_90a,code=sm_90a)
   fi
-  "$bin/nvcc" -std=c++20 "${arch[@]}" -ptx -lineinfo --fmad=false "$@" "$source" -o "$scratch/raw.ptx"
-  normalize "$scratch/raw.ptx" "$output"
+  "$bin/nvcc" -std=c++20 "${arch[@]}" -ptx --fmad=false "$@" "$source" -o "$scratch/$(basename "$output").raw"
+  normalize "$scratch/$(basename "$output").raw" "$output"
+}
+
+# assemble SOURCE PTX: has ptxas accept it for each of $targets; what it says of NAME.ptx lies in $scratch/NAME.ptx.TARGET.txt
+assemble() {
+  local name target
+  name="$(basename "$2")"
+  targets=(sm_80 sm_90)
+  if [[ $(entry_of "$1") == *_sm90_* ]]; then
+    targets=(sm_90a)
+  fi
   for target in "${targets[@]}"; do
-    "$bin/ptxas" -v -arch="$target" "$output" -o "$scratch/out.cubin" 2>"$scratch/ptxas.txt" || {
-      head -20 "$scratch/ptxas.txt" >&2
-      exit 1
+    "$bin/ptxas" -v -arch="$target" "$2" -o "$scratch/$name.$target.cubin" 2>"$scratch/$name.$target.txt" || {
+      head -20 "$scratch/$name.$target.txt" >&2
+      return 1
     }
-    if grep -F 'Potential Performance Loss' "$scratch/ptxas.txt"; then
+  done
+}
+
+# build SOURCE OUTPUT [FLAG]..: of a right kernel, which neither spills nor waits for itself
+build() {
+  local source="$1" output="$2" said target
+  shift 2
+  compile "$source" "$output" -lineinfo "$@"
+  assemble "$source" "$output"
+  for target in "${targets[@]}"; do
+    said="$scratch/$(basename "$output").$target"
+    if grep -F 'Potential Performance Loss' "$said.txt"; then
       echo "$output has products that ptxas makes wait for each other" >&2
-      exit 1
+      return 1
     fi
-    if grep -E '[1-9][0-9]* bytes spill' "$scratch/ptxas.txt"; then
+    if grep -E '[1-9][0-9]* bytes spill' "$said.txt"; then
       echo "$output spills registers on $target" >&2
-      exit 1
+      return 1
     fi
     if [[ $source == kernels/* ]]; then
       # A driver that is older than the compiler is given this version (src/device/driver.rs).
       sed 's/^\.version .*/.version 8.3/' "$output" >"$scratch/older.ptx"
       "$bin/ptxas" -arch="$target" "$scratch/older.ptx" -o "$scratch/older.cubin"
-      "$nvdisasm" -c "$scratch/out.cubin" >"$scratch/out.sass"
-      resources "$(basename "$source" .cu)" "$target" "$scratch/ptxas.txt" "$scratch/out.sass" >>"$out/ptx/resources.csv"
+      "$nvdisasm" -c "$said.cubin" >"$scratch/out.sass"
+      resources "$(basename "$source" .cu)" "$target" "$said.txt" "$scratch/out.sass" >>"$out/ptx/resources.csv"
     fi
   done
-  echo "${output#"$out"/}: $(grep -oE 'Used [0-9]+ registers' "$scratch/ptxas.txt" | tr '\n' ' ')"
+  echo "${output#"$out"/}: $(grep -oE 'Used [0-9]+ registers' "$said.txt" | tr '\n' ' ')"
+}
+
+# defect SOURCE: a defect's files
+defect() {
+  set -euo pipefail
+  local source="$1" name entry
+  name="$(basename "$source" .cu)"
+  entry="$(entry_of "$source")"
+  if [[ $entry == block_sparse_sm80_* ]]; then
+    compile "$source" "$out/defects/ptx/$name.ptx" -lineinfo
+    build "$source" "$out/defects/ptx/$name.repaired.ptx" -DREPAIRED
+  else
+    compile "$source" "$out/defects/ptx/$name.ptx"
+    compile "$source" "$scratch/$name.repaired.ptx" -DREPAIRED
+    same_code "$entry" "$scratch/$name.repaired.ptx" "$out/ptx/${entry%_*_*}.ptx"
+  fi
+  assemble "$source" "$out/defects/ptx/$name.ptx"
+}
+
+# same_code ENTRY PTX PTX: fails if the entry's instructions differ
+same_code() {
+  python3 - "$@" <<'PYTHON'
+import sys
+
+entry, *files = sys.argv[1:]
+
+
+def code(file):
+    body = open(file).read().split(f".entry {entry}(")[1].split("\n}\n")[0]
+    lines = (line.strip() for line in body.splitlines())
+    return [line for line in lines if line and not line.startswith((".loc", "//"))]
+
+
+if code(files[0]) != code(files[1]):
+    sys.exit(f"{files[0]}: the repaired defect is not {files[1]}")
+PYTHON
 }
 
 echo "kernel,entry,target,registers,stack_bytes,spilled_bytes,instructions,tensor,mufu,shared_and_copies" >"$out/ptx/resources.csv"
 for source in kernels/*.cu; do
   build "$source" "$out/ptx/$(basename "$source" .cu).ptx"
 done
-for source in defects/*.cu; do
-  [[ -e $source ]] || continue
-  name="$(basename "$source" .cu)"
-  build "$source" "$out/defects/ptx/$name.ptx"
-  build "$source" "$out/defects/ptx/$name.repaired.ptx" -DREPAIRED
-done
+export bin out scratch
+export -f compile assemble build defect entry_of normalize same_code
+printf '%s\n' defects/*.cu | xargs -P "$(nproc)" -I{} bash -c 'defect "$1"' _ {}
 
 if [[ $check == yes ]]; then
   failed=no

@@ -67,8 +67,7 @@ struct Rows {
       // The four lanes of a quad share the row.
       tile_max = fmaxf(tile_max, __shfl_xor_sync(kAllLanes, tile_max, 1));
       tile_max = fmaxf(tile_max, __shfl_xor_sync(kAllLanes, tile_max, 2));
-      // A row that has seen no key yet subtracts 0, because (-inf) - (-inf) is NaN.
-      float const row_max_finite = tile_max == -CUDART_INF_F ? 0.0f : tile_max;
+      float const row_max_finite = Steps::finite_max(tile_max);
       factor[row] = Steps::rescale(row_max[row], row_max_finite, scale_log2);
       row_max[row] = tile_max;
 

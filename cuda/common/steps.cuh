@@ -100,6 +100,12 @@ struct AttentionSteps {
     start_copies();
   }
 
+  /// What a row's scores are taken relative to. A row that has seen no key yet subtracts 0, because
+  /// (-inf) - (-inf) is NaN.
+  static __device__ __forceinline__ float finite_max(float row_max) {
+    return row_max == -CUDART_INF_F ? 0.0f : row_max;
+  }
+
   /// 2^(scale_log2 * (score - row_max)). Subtracted before scaling, so that the weight of the
   /// maximum is exactly 1 however large the scores are: a fused score * scale_log2 - RN(row_max *
   /// scale_log2) leaves a residue there that grows with them.

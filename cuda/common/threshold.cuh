@@ -5,20 +5,10 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "window.cuh"
+#include "pipeline.cuh"
+#include "threshold_steps.cuh"
 
 namespace flashproof {
-
-/// Which tiles are kept, and which have been.
-struct Thresholds {
-  float const* thresholds;  // (lists, threshold_count), of scale * score
-  std::uint32_t* kept;      // (batch, num_q_heads, q_tiles, kept_words): bits, one a tile of keys
-  std::uint32_t threshold_stride;  // entries from one query head to the next; 0: all share
-  std::uint32_t threshold_count;   // later tiles of queries take the last
-  std::uint32_t
-      threshold_first;       // entry of the first tile of queries: tiles that are cached before it
-  std::uint32_t kept_words;  // ceil(kv_tiles / 32)
-};
 
 /// The kernel's one parameter; the manifest lists the same offsets.
 template <typename Element>
@@ -29,29 +19,6 @@ struct ThresholdParameters {
 };
 static_assert(sizeof(ThresholdParameters<F16>) == 112);
 static_assert(offsetof(ThresholdParameters<F16>, selection) == 80);
-
-/// The steps in which the selection can go wrong.
-struct ThresholdSteps : AttentionSteps {
-  /// Entry of a tile of queries.
-  static __device__ __forceinline__ std::uint32_t threshold_idx(std::uint32_t q_head,
-                                                                std::uint32_t q_tile_idx,
-                                                                Thresholds const& t) {
-    std::uint32_t const entry = min(q_tile_idx + t.threshold_first, t.threshold_count - 1);
-    return q_head * t.threshold_stride + entry;
-  }
-
-  /// Largest score of a row's keys in this lane. Rows past the last query do not exist: the zeros in
-  /// their place score 0, which can be more than any score.
-  static __device__ __forceinline__ float row_max_of_lane(float row_max, int q_row, int seqlen_q) {
-    return q_row < seqlen_q ? row_max : -CUDART_INF_F;
-  }
-
-  /// Whether a tile in which every query sees every key is kept. `kept_any`: one has been.
-  static __device__ __forceinline__ bool keeps(float score_max, float threshold, bool last,
-                                               bool kept_any) {
-    return score_max >= threshold || (last && !kept_any);
-  }
-};
 
 /// Shared memory of a CTA: q, two tiles of k, two of v, the maxima of 4 warps for two tiles.
 template <int kHeadDim>
@@ -71,16 +38,17 @@ __device__ __forceinline__ void threshold_attention(
   Thresholds const& t = parameters.selection;
   extern __shared__ __align__(128) unsigned char shared[];  // (kThresholdSharedBytes)
   std::uint32_t const q_tile = shared_address(shared);
-  std::uint32_t const k_tiles = q_tile + Tile::kBytes;                       // (2)
-  std::uint32_t const v_tiles = k_tiles + 2 * Tile::kBytes;                  // (2)
-  auto* const maxima = reinterpret_cast<float*>(shared + 5 * Tile::kBytes);  // (2, 4 warps)
+  std::uint32_t const k_tiles = q_tile + Tile::kBytes;       // (2)
+  std::uint32_t const v_tiles = k_tiles + 2 * Tile::kBytes;  // (2)
+  auto* const maxima =
+      reinterpret_cast<float*>(Steps::maxima(shared + 5 * Tile::kBytes));  // (2, 4 warps)
 
   auto const head = Head<Element, kHeadDim, Steps>::of_cta(parameters.inputs, p);
   std::uint32_t const q_tile_idx = q_tile_of_cta();
   int const q_first = static_cast<int>(q_tile_idx * kTileQ);
   Queries queries(q_first, p);
-  WindowTiles<Steps> tiles(q_tile_idx, p);
-  float const threshold = t.thresholds[Steps::threshold_idx(head.q_head, q_tile_idx, t)];
+  WindowTiles<Steps> tiles(q_first, kTileQ, p);
+  float const threshold = t.thresholds[Steps::threshold_idx(head.q_head, q_tile_idx, t, p)];
   std::uint32_t* const kept = t.kept + (head.q_head_idx * gridDim.x + q_tile_idx) * t.kept_words;
 
   std::uint32_t word = 0;  // of the bitmap
@@ -120,10 +88,10 @@ __device__ __forceinline__ void threshold_attention(
       if (!full) {
         queries.hide(score, tiles.column(), mask);
       }
-      float warp_max = -CUDART_INF_F;
+      float warp_max = Steps::no_score();
 #pragma unroll
       for (int row = 0; row < 2; ++row) {
-        float row_max = -CUDART_INF_F;
+        float row_max = Steps::no_score();
 #pragma unroll
         for (int i = 0; i < kTileKv / 8; ++i) {
           row_max = fmaxf(row_max, fmaxf(score[i][row * 2], score[i][row * 2 + 1]));
@@ -137,15 +105,10 @@ __device__ __forceinline__ void threshold_attention(
       if (queries.lane == 0) {
         maxima[buffer * 4 + queries.warp] = warp_max;
       }
-      copy_async_wait<1>();
-      // The maxima: written above, read below. v of the tile before: written by every thread's
-      // copies, read by every warp below.
-      __syncthreads();
-      float const* const tile_maxima = maxima + buffer * 4;
-      float const score_max =
-          fmaxf(fmaxf(tile_maxima[0], tile_maxima[1]), fmaxf(tile_maxima[2], tile_maxima[3]));
+      Steps::share_maxima();
+      float const score_max = Steps::score_max(maxima + buffer * 4, queries.warp);
       bool const keep =
-          !full || Steps::keeps(__fmul_rn(score_max, p.scale), threshold, tiles.last(), kept_any);
+          Steps::keeps(full, __fmul_rn(score_max, p.scale), threshold, tiles.last(), kept_any);
       if (keep) {
         // The other buffer of v was read before the first barrier of this tile.
         Steps::template copy_values<kHeadDim>(v_tiles + buffer * Tile::kBytes, head.v,
@@ -161,6 +124,8 @@ __device__ __forceinline__ void threshold_attention(
         queries.weigh(score, factor, p.scale_log2);
         queries.rescale(factor);
         Queries::pack(weight, score);
+      } else {
+        Steps::drop(queries, score, p.scale_log2);
       }
       pending = keep;
       kept_any = kept_any || keep;
@@ -172,7 +137,7 @@ __device__ __forceinline__ void threshold_attention(
         }
         kept_bits = 0;
       }
-      kept_bits |= (keep ? 1u : 0u) << column % 32;
+      kept_bits |= keep ? Steps::kept_bit(column) : 0;
       tiles.advance();
       last_buffer = buffer;
     }

@@ -1,5 +1,5 @@
 /// Attention on Hopper: one warp copies, two warpgroups compute 64 queries each.
-/// kernels/block_sparse_sm90.cu states what it computes.
+/// kernels/block_sparse_sm90.cu states what it computes; `Walk` says which tiles a tile of queries has.
 #pragma once
 
 #include <cstddef>
@@ -8,6 +8,7 @@
 #include "bulk.cuh"
 #include "rows.cuh"
 #include "wgmma.cuh"
+#include "window_tiles.cuh"
 
 namespace flashproof {
 
@@ -24,72 +25,82 @@ template <int kHeadDim>
 constexpr std::uint32_t kSpecialisedSharedBytes =
     (kConsumers + 2 * kStages) * Tile<kHeadDim>::kBytes + 1024 + 256;
 
-/// Which tiles of 64 keys each tile of 128 queries has, and in which order tiles of queries go.
-struct PairedTileLists {
-  std::uint32_t const* row_ptr;    // (lists, q_tiles + 1)
-  std::uint32_t const* col_idx;    // (tiles)
-  std::uint32_t const* tile_mask;  // (tiles, 2): one word for each 64 queries
-  std::uint32_t const* order;      // (work_count): tiles of queries, the longest lists first
-  std::uint32_t row_ptr_stride;    // entries of row_ptr from one head to the next; 0: all share
-  std::uint32_t work_count;        // batch * num_q_heads * q_tiles
-  std::uint32_t q_tiles;
-};
-
-/// The kernel's one parameter; the manifest lists the same offsets.
-template <typename Element>
+/// The one parameter of a kernel.
+template <typename Element, typename Walk>
 struct SpecialisedParameters {
   TensorMap q;  // (batch * num_q_heads, seqlen_q, head_dim), boxes of 64 x 64
   TensorMap k;  // (batch * num_kv_heads, seqlen_kv, head_dim), boxes of 64 x 64
   TensorMap v;  // the same
   AttentionParameters<Element> attention;
-  PairedTileLists lists;
+  Walk walk;
 };
-static_assert(offsetof(SpecialisedParameters<F16>, attention) == 384);
-static_assert(offsetof(SpecialisedParameters<F16>, lists) == 440);
 
-/// A tile of queries and its list.
+/// A tile of 128 queries of one head.
 struct Work {
   std::uint32_t q_tile_idx;
   std::uint32_t q_head;
   std::uint32_t batch;
-  std::uint32_t begin;
-  std::uint32_t end;
-
-  __device__ __forceinline__ Work(std::uint32_t position, std::uint32_t num_q_heads,
-                                  PairedTileLists const& lists) {
-    std::uint32_t const index = lists.order[position];
-    q_tile_idx = index % lists.q_tiles;
-    q_head = index / lists.q_tiles % num_q_heads;
-    batch = index / lists.q_tiles / num_q_heads;
-    std::uint32_t const* const row_ptr =
-        lists.row_ptr + std::uint64_t{q_head} * lists.row_ptr_stride + q_tile_idx;
-    begin = row_ptr[0];
-    end = row_ptr[1];
-  }
 };
 
 /// Which of the kStages buffers is next, and the parity of its barrier's phase.
 struct Stage {
   std::uint32_t index = 0;
   std::uint32_t parity = 0;
-
-  __device__ __forceinline__ void advance() {
-    if (++index == kStages) {
-      index = 0;
-      parity ^= 1;
-    }
-  }
 };
 
 /// The steps in which the pipeline can go wrong.
-struct SpecialisedSteps : AttentionSteps {
+struct SpecialisedSteps : WindowSteps {
+  static constexpr int kReleases = kConsumers;  // arrivals that make a buffer empty
+  static constexpr int kTurnThreads = 128 * kConsumers;
+  static constexpr int kConsumerRegisters = 240;
+
+  /// Makes the barriers that one thread initialised those of every thread, and of copies.
+  static __device__ __forceinline__ void publish_barriers() {
+    if (threadIdx.x == 0) {
+      barrier_init_fence();
+    }
+    __syncthreads();  // the barriers: initialised above, used by every warp below
+  }
+
+  /// The copying thread's first buffer. No one holds it yet: the phase before the first is complete.
+  static __device__ __forceinline__ Stage first_empty() {
+    return {.index = 0, .parity = 1};
+  }
+
+  /// The buffer after this one.
+  static __device__ __forceinline__ void advance(Stage& stage) {
+    if (++stage.index == kStages) {
+      stage.index = 0;
+      stage.parity ^= 1;
+    }
+  }
+
+  /// The phase of the next tile of queries.
+  static __device__ __forceinline__ void next_queries(std::uint32_t& parity) {
+    parity ^= 1;
+  }
+
+  /// What begins anew with a tile of queries: no buffer does.
+  static __device__ __forceinline__ void begin(Stage&, Stage&) {
+  }
+
+  /// Whether a tile of queries has nothing to copy, given that it has no tiles of keys.
+  static __device__ __forceinline__ bool is_idle(bool has_no_tiles) {
+    return has_no_tiles;
+  }
+
   /// Bytes that one tile of keys or values brings: whole boxes, zeros past the end included.
   template <int kHeadDim>
   static __device__ __forceinline__ std::uint32_t tile_bytes() {
     return Tile<kHeadDim>::kBytes;
   }
 
-  /// Tells the copying warp that this warpgroup has read a buffer.
+  /// Where eight rows of keys follow the eight before.
+  static __device__ __forceinline__ std::uint32_t key_stride() {
+    return 1024;
+  }
+
+  /// Tells the copying thread that this warpgroup has read a buffer.
   static __device__ __forceinline__ void release(std::uint32_t empty_barrier) {
     if (threadIdx.x % 128 == 0) {
       barrier_arrive(empty_barrier);
@@ -103,6 +114,26 @@ struct SpecialisedSteps : AttentionSteps {
     fence_registers(score);
     fence_registers(o);
     warpgroup_fence();
+  }
+
+  /// What is done to values between their copy and their product: nothing, the copy has made rows past
+  /// the last key zeros.
+  static __device__ __forceinline__ void before_values([[maybe_unused]] std::uint32_t v_tile) {
+  }
+
+  /// Closes the group of the products issued.
+  static __device__ __forceinline__ void commit_products() {
+    warpgroup_commit();
+  }
+
+  /// Waits for the products into `accumulator`, after which `kPending` groups may follow, and hands
+  /// back the buffer that they have read.
+  template <typename Steps, int kPending, int kRows>
+  static __device__ __forceinline__ void complete(float (&accumulator)[kRows][4],
+                                                  std::uint32_t empty_barrier) {
+    warpgroup_wait<kPending>();
+    fence_registers(accumulator);
+    Steps::release(empty_barrier);
   }
 };
 
@@ -145,36 +176,43 @@ __device__ __forceinline__ void copy_tile(std::uint32_t tile, TensorMap const* m
   }
 }
 
-/// One thread: queries of a tile, then keys and values of the tiles of its list, as buffers become
-/// empty.
-template <typename Element, int kHeadDim, typename Steps>
-__device__ __forceinline__ void produce(SpecialisedParameters<Element> const& parameters,
+/// Copies the 128 queries of a tile.
+template <typename Element, int kHeadDim, typename Walk>
+__device__ __forceinline__ void copy_queries(SpecialisedParameters<Element, Walk> const& parameters,
+                                             SpecialisedShared<kHeadDim> const& shared,
+                                             Work const& work) {
+  constexpr std::uint32_t kTileBytes = Tile<kHeadDim>::kBytes;
+  barrier_arrive_expect(shared.q_full, kConsumers * kTileBytes);
+#pragma unroll
+  for (int half = 0; half < kConsumers; ++half) {
+    copy_tile<kHeadDim>(shared.q + half * kTileBytes, &parameters.q, shared.q_full,
+                        work.q_tile_idx * kCtaTileQ + half * kTileQ,
+                        work.batch * parameters.attention.num_q_heads + work.q_head);
+  }
+}
+
+/// One thread: queries of a tile, then keys and values of its tiles, as buffers become empty.
+template <typename Element, int kHeadDim, typename Steps, typename Walk>
+__device__ __forceinline__ void produce(SpecialisedParameters<Element, Walk> const& parameters,
                                         SpecialisedShared<kHeadDim> const& shared) {
   constexpr std::uint32_t kTileBytes = Tile<kHeadDim>::kBytes;
   AttentionParameters<Element> const& p = parameters.attention;
-  PairedTileLists const& lists = parameters.lists;
-  Stage stage;
-  std::uint32_t q_parity =
-      1;  // no one holds the buffers yet: the phase before the first is complete
-  stage.parity = 1;
-  for (std::uint32_t position = blockIdx.x; position < lists.work_count; position += gridDim.x) {
-    Work const work(position, p.num_q_heads, lists);
-    if (work.begin >= work.end) {
+  Walk const& walk = parameters.walk;
+  Stage stage = Steps::first_empty();
+  std::uint32_t q_parity = stage.parity;
+  for (std::uint32_t position = blockIdx.x; position < walk.work_count; position += gridDim.x) {
+    Work const work = walk.template work<Steps>(position, p);
+    auto tiles = walk.template tiles<Steps>(work, p);
+    if (Steps::is_idle(tiles.done())) {
       continue;
     }
-    std::uint32_t const q_head_idx = work.batch * p.num_q_heads + work.q_head;
     std::uint32_t const kv_head_idx = work.batch * p.num_kv_heads + Steps::kv_head(work.q_head, p);
     barrier_wait(shared.q_empty, q_parity);
     q_parity ^= 1;
-    barrier_arrive_expect(shared.q_full, kConsumers * kTileBytes);
-#pragma unroll
-    for (int half = 0; half < kConsumers; ++half) {
-      copy_tile<kHeadDim>(shared.q + half * kTileBytes, &parameters.q, shared.q_full,
-                          work.q_tile_idx * kCtaTileQ + half * kTileQ, q_head_idx);
-    }
-    std::uint32_t column = lists.col_idx[work.begin];
-    for (std::uint32_t entry = work.begin; entry < work.end; ++entry) {
-      std::uint32_t const next_column = entry + 1 < work.end ? lists.col_idx[entry + 1] : 0;
+    copy_queries(parameters, shared, work);
+    std::uint32_t column = tiles.done() ? 0 : tiles.column();
+    for (; !tiles.done(); tiles.advance()) {
+      std::uint32_t const next_column = tiles.next_column();
       barrier_wait(shared.k_empty + stage.index * 8, stage.parity);
       barrier_arrive_expect(shared.k_full + stage.index * 8,
                             Steps::template tile_bytes<kHeadDim>());
@@ -185,7 +223,7 @@ __device__ __forceinline__ void produce(SpecialisedParameters<Element> const& pa
                             Steps::template tile_bytes<kHeadDim>());
       copy_tile<kHeadDim>(shared.v + stage.index * kTileBytes, &parameters.v,
                           shared.v_full + stage.index * 8, column * kTileKv, kv_head_idx);
-      stage.advance();
+      SpecialisedSteps::advance(stage);
       column = next_column;
     }
   }
@@ -193,6 +231,7 @@ __device__ __forceinline__ void produce(SpecialisedParameters<Element> const& pa
 
 /// A warpgroup's turn to give products to the tensor cores: while one is at them, the other has its
 /// exponentials. Named barriers 1 and 2, of 256 threads.
+template <typename Steps>
 struct Turns {
   std::uint32_t mine;
   std::uint32_t other;
@@ -200,14 +239,14 @@ struct Turns {
   __device__ __forceinline__ explicit Turns(std::uint32_t consumer)
       : mine(1 + consumer), other(2 - consumer) {
     if (consumer == 1) {
-      named_barrier_arrive(other, 128 * kConsumers);  // the first turn is consumer 0's
+      named_barrier_arrive(other, Steps::kTurnThreads);  // the first turn is consumer 0's
     }
   }
   __device__ __forceinline__ void wait() const {
-    named_barrier_wait(mine, 128 * kConsumers);
+    named_barrier_wait(mine, Steps::kTurnThreads);
   }
   __device__ __forceinline__ void pass() const {
-    named_barrier_arrive(other, 128 * kConsumers);
+    named_barrier_arrive(other, Steps::kTurnThreads);
   }
   /// Takes the turn that consumer 1 has passed last, so that no barrier is left half full.
   __device__ __forceinline__ void end(std::uint32_t consumer) const {
@@ -217,56 +256,72 @@ struct Turns {
   }
 };
 
-/// One warpgroup: 64 queries of each tile of 128.
-///
-/// The products of tile j with its values run while the weights of tile j + 1 are computed.
+/// The two products of a warpgroup, issued and not waited for.
 template <typename Element, int kHeadDim, typename Steps>
-__device__ __forceinline__ void consume(SpecialisedParameters<Element> const& parameters,
-                                        SpecialisedShared<kHeadDim> const& shared,
-                                        std::uint32_t consumer) {
+struct WarpgroupProducts {
   using Queries = Rows<Element, kHeadDim, Steps>;
-  using Products = Warpgroup<Element>;
-  constexpr std::uint32_t kTileBytes = Tile<kHeadDim>::kBytes;
-  AttentionParameters<Element> const& p = parameters.attention;
-  PairedTileLists const& lists = parameters.lists;
-  std::uint32_t const q_tile = shared.q + consumer * kTileBytes;
-  Turns const turns(consumer);
 
-  // score = q k^T: 16 channels are 32 bytes of a row, 64 are a box.
-  auto const multiply_keys = [&](typename Queries::Scores& score, std::uint32_t k_tile) {
+  /// score = q k^T: 16 channels are 32 bytes of a row, 64 are a box.
+  static __device__ __forceinline__ void multiply_keys(typename Queries::Scores& score,
+                                                       std::uint32_t q_tile, std::uint32_t k_tile) {
 #pragma unroll
     for (int step = 0; step < kHeadDim / 16; ++step) {
       std::uint32_t const offset = step / 4 * kBoxBytes + step % 4 * 32;
-      Products::multiply(score, matrix_descriptor(q_tile + offset, 16, 1024),
-                         matrix_descriptor(k_tile + offset, 16, 1024), step > 0);
+      Warpgroup<Element>::multiply(score, matrix_descriptor(q_tile + offset, 16, 1024),
+                                   matrix_descriptor(k_tile + offset, 16, Steps::key_stride()),
+                                   step > 0);
     }
-  };
-  // o += weight v: 16 keys are two groups of eight rows.
-  auto const add_values = [&](Queries& queries, typename Queries::Weights const& weight,
-                              std::uint32_t v_tile) {
+    Steps::commit_products();
+  }
+
+  /// o += weight v: 16 keys are two groups of eight rows.
+  static __device__ __forceinline__ void add_values(Queries& queries,
+                                                    typename Queries::Weights const& weight,
+                                                    std::uint32_t v_tile) {
 #pragma unroll
     for (int step = 0; step < kTileKv / 16; ++step) {
-      Products::multiply_add(queries.o, weight[step],
-                             matrix_descriptor(v_tile + step * 2048, kBoxBytes, 1024));
+      Warpgroup<Element>::multiply_add(queries.o, weight[step],
+                                       matrix_descriptor(v_tile + step * 2048, kBoxBytes, 1024));
     }
-  };
+    Steps::commit_products();
+  }
+};
+
+/// One warpgroup: 64 queries of each tile of 128.
+///
+/// The products of tile j with its values run while the weights of tile j + 1 are computed.
+template <typename Element, int kHeadDim, typename Steps, typename Walk>
+__device__ __forceinline__ void consume(SpecialisedParameters<Element, Walk> const& parameters,
+                                        SpecialisedShared<kHeadDim> const& shared,
+                                        std::uint32_t consumer) {
+  using Queries = Rows<Element, kHeadDim, Steps>;
+  using Products = WarpgroupProducts<Element, kHeadDim, Steps>;
+  constexpr std::uint32_t kTileBytes = Tile<kHeadDim>::kBytes;
+  AttentionParameters<Element> const& p = parameters.attention;
+  Walk const& walk = parameters.walk;
+  std::uint32_t const q_tile = shared.q + consumer * kTileBytes;
+  Turns<Steps> const turns(consumer);
 
   Stage k_stage;
   Stage v_stage;
   std::uint32_t q_parity = 0;
-  for (std::uint32_t position = blockIdx.x; position < lists.work_count; position += gridDim.x) {
-    Work const work(position, p.num_q_heads, lists);
-    Queries queries(static_cast<int>(work.q_tile_idx * kCtaTileQ + consumer * kTileQ), p);
-    if (work.begin < work.end) {
+  for (std::uint32_t position = blockIdx.x; position < walk.work_count; position += gridDim.x) {
+    Work const work = walk.template work<Steps>(position, p);
+    auto tiles = walk.template tiles<Steps>(work, p);
+    int const q_first = static_cast<int>(work.q_tile_idx * kCtaTileQ + consumer * kTileQ);
+    tiles.see(consumer, q_first, p);
+    Queries queries(q_first, p);
+    Steps::begin(k_stage, v_stage);
+    if (!tiles.done()) {
       barrier_wait(shared.q_full, q_parity);
-      q_parity ^= 1;
+      Steps::next_queries(q_parity);
       typename Queries::Scores score;
       typename Queries::Weights weight;
       float factor[2];
-      auto const weigh = [&](std::uint32_t entry) {
-        std::uint32_t const tile_mask = lists.tile_mask[2 * entry + consumer];
+      auto const weigh = [&] {
+        std::uint32_t const tile_mask = tiles.mask();
         if ((tile_mask & kTileFull) == 0) {
-          queries.hide(score, lists.col_idx[entry], tile_mask);
+          queries.hide(score, tiles.column(), tile_mask);
         }
         queries.weigh(score, factor, p.scale_log2);
       };
@@ -274,73 +329,68 @@ __device__ __forceinline__ void consume(SpecialisedParameters<Element> const& pa
       barrier_wait(shared.k_full + k_stage.index * 8, k_stage.parity);
       turns.wait();
       Steps::before_products(score, queries.o);
-      multiply_keys(score, shared.k + k_stage.index * kTileBytes);
-      warpgroup_commit();
+      Products::multiply_keys(score, q_tile, shared.k + k_stage.index * kTileBytes);
       turns.pass();
-      warpgroup_wait<0>();
-      fence_registers(score);
-      Steps::release(shared.k_empty + k_stage.index * 8);
-      k_stage.advance();
-      weigh(work.begin);
+      Steps::template complete<Steps, 0>(score, shared.k_empty + k_stage.index * 8);
+      Steps::advance(k_stage);
+      weigh();
       Queries::pack(weight, score);
 
-      for (std::uint32_t entry = work.begin + 1; entry < work.end; ++entry) {
+      for (tiles.advance(); !tiles.done(); tiles.advance()) {
         barrier_wait(shared.k_full + k_stage.index * 8, k_stage.parity);
         barrier_wait(shared.v_full + v_stage.index * 8, v_stage.parity);
         turns.wait();
+        Steps::before_values(shared.v + v_stage.index * kTileBytes);
         Steps::before_products(score, queries.o);
-        multiply_keys(score, shared.k + k_stage.index * kTileBytes);
-        warpgroup_commit();
-        add_values(queries, weight, shared.v + v_stage.index * kTileBytes);
-        warpgroup_commit();
+        Products::multiply_keys(score, q_tile, shared.k + k_stage.index * kTileBytes);
+        Products::add_values(queries, weight, shared.v + v_stage.index * kTileBytes);
         turns.pass();
-        warpgroup_wait<1>();
-        fence_registers(score);
-        Steps::release(shared.k_empty + k_stage.index * 8);
-        k_stage.advance();
-        weigh(entry);
-        warpgroup_wait<0>();
-        fence_registers(queries.o);
-        Steps::release(shared.v_empty + v_stage.index * 8);
-        v_stage.advance();
+        Steps::template complete<Steps, 1>(score, shared.k_empty + k_stage.index * 8);
+        Steps::advance(k_stage);
+        weigh();
+        Steps::template complete<Steps, 0>(queries.o, shared.v_empty + v_stage.index * 8);
+        Steps::advance(v_stage);
         queries.rescale(factor);
         Queries::pack(weight, score);
       }
       // Every product with q is complete.
       Steps::release(shared.q_empty);
       barrier_wait(shared.v_full + v_stage.index * 8, v_stage.parity);
+      Steps::before_values(shared.v + v_stage.index * kTileBytes);
       Steps::before_products(score, queries.o);
-      add_values(queries, weight, shared.v + v_stage.index * kTileBytes);
-      warpgroup_commit();
-      warpgroup_wait<0>();
-      fence_registers(queries.o);
-      Steps::release(shared.v_empty + v_stage.index * 8);
-      v_stage.advance();
+      Products::add_values(queries, weight, shared.v + v_stage.index * kTileBytes);
+      Steps::template complete<Steps, 0>(queries.o, shared.v_empty + v_stage.index * 8);
+      Steps::advance(v_stage);
     }
     queries.store(std::uint64_t{work.batch} * p.num_q_heads + work.q_head, p);
   }
   turns.end(consumer);
 }
 
-/// Attention of the tiles of queries whose turn it is: CTA c takes c, c + gridDim.x, .. of the order.
-template <typename Element, int kHeadDim, typename Steps = SpecialisedSteps>
-__device__ __forceinline__ void specialised_attention(
-    SpecialisedParameters<Element> const& parameters) {
-  static_assert(kHeadDim % kBoxColumns == 0, "a row is whole boxes");
-  extern __shared__ unsigned char shared_bytes[];  // (kSpecialisedSharedBytes)
-  SpecialisedShared<kHeadDim> const shared(shared_address(shared_bytes));
+/// Initialises the barriers.
+template <int kHeadDim, typename Steps>
+__device__ __forceinline__ void make_barriers(SpecialisedShared<kHeadDim> const& shared) {
   if (threadIdx.x == 0) {
     barrier_init(shared.q_full, 1);
     barrier_init(shared.q_empty, kConsumers);
     for (std::uint32_t stage = 0; stage < kStages; ++stage) {
       barrier_init(shared.k_full + stage * 8, 1);
-      barrier_init(shared.k_empty + stage * 8, kConsumers);
+      barrier_init(shared.k_empty + stage * 8, Steps::kReleases);
       barrier_init(shared.v_full + stage * 8, 1);
-      barrier_init(shared.v_empty + stage * 8, kConsumers);
+      barrier_init(shared.v_empty + stage * 8, Steps::kReleases);
     }
-    barrier_init_fence();
   }
-  __syncthreads();  // the barriers: initialised above, used by every warp below
+  Steps::publish_barriers();
+}
+
+/// Attention of the tiles of queries whose turn it is: CTA c takes c, c + gridDim.x, .. of the walk.
+template <typename Element, int kHeadDim, typename Steps = SpecialisedSteps, typename Walk>
+__device__ __forceinline__ void specialised_attention(
+    SpecialisedParameters<Element, Walk> const& parameters) {
+  static_assert(kHeadDim % kBoxColumns == 0, "a row is whole boxes");
+  extern __shared__ unsigned char shared_bytes[];  // (kSpecialisedSharedBytes)
+  SpecialisedShared<kHeadDim> const shared(shared_address(shared_bytes));
+  make_barriers<kHeadDim, Steps>(shared);
 
   // Of lane 0, so that the compiler sees that a warp does not part here.
   std::uint32_t const warpgroup = __shfl_sync(kAllLanes, threadIdx.x / 128, 0);
@@ -350,7 +400,7 @@ __device__ __forceinline__ void specialised_attention(
       produce<Element, kHeadDim, Steps>(parameters, shared);
     }
   } else {
-    claim_registers<240>();
+    claim_registers<Steps::kConsumerRegisters>();
     consume<Element, kHeadDim, Steps>(parameters, shared, warpgroup - 1);
   }
 }

@@ -20,32 +20,32 @@
 /// Source     Shah et al., FlashAttention-3 (arXiv 2407.08608): warp specialisation, turns, products
 ///            with values under the next tile's exponentials; the tile list in place of its range.
 
-#include "../common/warp_specialised.cuh"
+#include "../common/paired_lists.cuh"
 
 /// f16, head_dim 64: 83,200 bytes of shared memory.
 extern "C" __global__ void __launch_bounds__(flashproof::kSpecialisedThreads, 1)
     block_sparse_sm90_f16_d64(
-        __grid_constant__ flashproof::SpecialisedParameters<flashproof::F16> const parameters) {
-  flashproof::specialised_attention<flashproof::F16, 64>(parameters);
+        __grid_constant__ flashproof::PairedListParameters<flashproof::F16> const parameters) {
+  flashproof::specialised_attention<flashproof::F16, 64, flashproof::ListSteps>(parameters);
 }
 
 /// f16, head_dim 128: 165,120 bytes of shared memory.
 extern "C" __global__ void __launch_bounds__(flashproof::kSpecialisedThreads, 1)
     block_sparse_sm90_f16_d128(
-        __grid_constant__ flashproof::SpecialisedParameters<flashproof::F16> const parameters) {
-  flashproof::specialised_attention<flashproof::F16, 128>(parameters);
+        __grid_constant__ flashproof::PairedListParameters<flashproof::F16> const parameters) {
+  flashproof::specialised_attention<flashproof::F16, 128, flashproof::ListSteps>(parameters);
 }
 
 /// bf16, head_dim 64: 83,200 bytes of shared memory.
 extern "C" __global__ void __launch_bounds__(flashproof::kSpecialisedThreads, 1)
     block_sparse_sm90_bf16_d64(
-        __grid_constant__ flashproof::SpecialisedParameters<flashproof::Bf16> const parameters) {
-  flashproof::specialised_attention<flashproof::Bf16, 64>(parameters);
+        __grid_constant__ flashproof::PairedListParameters<flashproof::Bf16> const parameters) {
+  flashproof::specialised_attention<flashproof::Bf16, 64, flashproof::ListSteps>(parameters);
 }
 
 /// bf16, head_dim 128: 165,120 bytes of shared memory.
 extern "C" __global__ void __launch_bounds__(flashproof::kSpecialisedThreads, 1)
     block_sparse_sm90_bf16_d128(
-        __grid_constant__ flashproof::SpecialisedParameters<flashproof::Bf16> const parameters) {
-  flashproof::specialised_attention<flashproof::Bf16, 128>(parameters);
+        __grid_constant__ flashproof::PairedListParameters<flashproof::Bf16> const parameters) {
+  flashproof::specialised_attention<flashproof::Bf16, 128, flashproof::ListSteps>(parameters);
 }

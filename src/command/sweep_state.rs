@@ -66,10 +66,9 @@ pub(super) fn run(
         state.display(),
         done.len()
     ));
-    let twins = kernel::defects().iter().map(|defect| &defect.repaired);
     let kernels: Vec<&Kernel> = kernel::all()
         .iter()
-        .chain(twins)
+        .chain(kernel::twins())
         .chain(kernel::examples())
         .collect();
     let mut table = Table::new([

@@ -7,7 +7,7 @@ use crate::backend::{Backend, Settings};
 use crate::bound::Bound;
 use crate::case::Case;
 use crate::kernel::{self, Kernel};
-use crate::oracle::Terms;
+use crate::oracle::{Terms, owed};
 use crate::outcome::Outcome;
 use crate::verdict::judge;
 use flashproof_reference::{AttentionError, attention};
@@ -52,7 +52,11 @@ pub(super) fn run(
         .collect::<Result<_, AttentionError>>()?;
     for (bad, twin) in asked {
         findings.mutants.push(bad);
-        findings.clean.push(twin);
+        // One kernel is the twin of many.
+        match findings.clean.iter_mut().find(|row| row.name == twin.name) {
+            Some(row) => row.merge(&twin),
+            None => findings.clean.push(twin),
+        }
     }
     Ok(())
 }
@@ -64,6 +68,11 @@ fn ask(kernel: &Kernel, case: &Case) -> Result<Said, AttentionError> {
     let backend = Backend::default();
     let outcome = backend.run(kernel, &problem, &Settings::of(case));
     let terms = Terms::of(kernel.manifest(), &backend, &problem, case.target);
+    let (owed, chosen) = match &outcome {
+        Outcome::Finished(output) => owed(&problem, output, &terms),
+        Outcome::Trapped(_) | Outcome::Unsupported(_) => (None, None),
+    };
+    let (problem, outcome) = (owed.unwrap_or(problem), chosen.unwrap_or(outcome));
     let answer = attention(&problem)?;
     let bound = Bound::of(&problem, &answer, &terms.arithmetic);
     let verdict = judge(&problem, &answer, &bound, terms.empty_row, &outcome);

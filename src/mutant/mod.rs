@@ -49,6 +49,18 @@ impl Score {
         }
     }
 
+    fn merge(&mut self, other: &Self) {
+        self.runs += other.runs;
+        self.exposed += other.exposed;
+        self.caught += other.caught;
+        for (check, count) in &other.checks {
+            *self.checks.entry(*check).or_default() += count;
+        }
+        for (criterion, count) in &other.refused {
+            *self.refused.entry(*criterion).or_default() += count;
+        }
+    }
+
     /// Runs that a criterion refused.
     pub fn refused_by(&self, criterion: Criterion) -> usize {
         self.refused.get(&criterion).copied().unwrap_or(0)
@@ -90,6 +102,15 @@ impl Row {
                 }
             }
             Grid::Of(criterion) => self.own.entry(criterion).or_default().add(said),
+        }
+    }
+
+    /// Takes the runs on our problems of another row of the same kernel.
+    fn merge(&mut self, other: &Self) {
+        self.ours.merge(&other.ours);
+        self.compared += other.compared;
+        if self.first.is_none() {
+            self.first.clone_from(&other.first);
         }
     }
 

@@ -180,7 +180,11 @@ fn judge_run(
 
 /// Of a kernel that chooses its tiles: the problem whose answer it owes, and its outcome with what is wrong with its
 /// choices.
-fn owed(problem: &Problem, output: &Output, terms: &Terms) -> (Option<Problem>, Option<Outcome>) {
+pub(crate) fn owed(
+    problem: &Problem,
+    output: &Output,
+    terms: &Terms,
+) -> (Option<Problem>, Option<Outcome>) {
     let Some(kept) = &output.kept else {
         return (None, None);
     };

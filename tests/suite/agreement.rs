@@ -274,7 +274,11 @@ fn defect_subjects() -> Vec<Subject> {
     for defect in kernel::defects() {
         let cases = [defect.case.to_owned()];
         subjects.push(of(&defect.kernel, &cases));
-        subjects.push(of(&defect.repaired, &cases));
+    }
+    for defect in kernel::defects() {
+        if kernel::twins().any(|twin| twin.name() == defect.repaired.name()) {
+            subjects.push(of(&defect.repaired, &[defect.case.to_owned()]));
+        }
     }
     subjects
 }

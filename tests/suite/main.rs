@@ -19,6 +19,7 @@ mod laws;
 mod layout;
 mod manifest;
 mod mutants;
+mod pairwise;
 mod properties;
 mod ptx;
 mod regressions;

@@ -15,8 +15,11 @@ fn inferred(kernel: &Kernel) -> Manifest {
 
 #[test]
 fn a_skeleton_parses_and_covers_every_parameter() {
-    let twins = kernel::defects().iter().map(|defect| &defect.repaired);
-    for kernel in kernel::all().iter().chain(twins).chain(kernel::examples()) {
+    for kernel in kernel::all()
+        .iter()
+        .chain(kernel::twins())
+        .chain(kernel::examples())
+    {
         let own = kernel.manifest();
         let found = inferred(kernel);
         let place = |manifest: &Manifest| -> Vec<(u32, u32)> {
