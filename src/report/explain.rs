@@ -326,6 +326,12 @@ pub const ALL: &[Explanation] = &[
         misses: MEMCHECK_MISSES,
     },
     Explanation {
+        code: "output-outside-bound", checker: "the judge, against the exact answer",
+        meaning: "an output lies further from the answer than the roundings of the kernel's method allow",
+        cause: "a wrong mask, tile, head, scale or order; `flashproof verify` names the worst element and where the bound comes from",
+        misses: "an error smaller than the bound; the case that shows it may not be among those tried",
+    },
+    Explanation {
         code: "output-undefined", checker: INITCHECK,
         meaning: "bytes of an output hold no defined value when the kernel ends",
         cause: "rows that the grid does not reach, or values computed from undefined inputs",
