@@ -22,6 +22,7 @@ pub mod uniformity;
 pub mod unused;
 mod value;
 mod walk;
+pub mod wgmma;
 
 use crate::contract::Contract;
 use crate::diagnostic::{Code, Diagnostic};
@@ -95,9 +96,9 @@ fn passes(module: &Module, function: &Function, contract: Option<&Contract>) -> 
             finding::result(copy_wait::PASS, function, vec![finding], 0)
         }
     }];
-    let context = match unfollowed {
+    let context = match &unfollowed {
         None => context(module, function),
-        Some((_, why)) => Err(why),
+        Some((_, why)) => Err(why.clone()),
     };
     match context {
         Ok(context) => {
@@ -118,6 +119,14 @@ fn passes(module: &Module, function: &Function, contract: Option<&Contract>) -> 
             }));
         }
     }
+    results.push(match unfollowed {
+        None => wgmma::run(module, function),
+        Some((at, why)) => {
+            let site = finding::site(module, function, at, "here");
+            let finding = finding::undecided(wgmma::UNDECIDED, why, vec![site]);
+            finding::result(wgmma::PASS, function, vec![finding], 0)
+        }
+    });
     results.push(softmax::run(module, function));
     results.push(unused::run(module, function));
     results

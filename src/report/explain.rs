@@ -54,6 +54,9 @@ const MBARRIER_MISSES: &str = "a wait for the wrong parity that happens to succe
 const PROXY: &str = "async proxy check, in the virtual machine";
 const PROXY_MISSES: &str = "global memory, fences and arrivals by fewer lanes than those that stored (both count for their \
      warp), and a missing proxy fence before the async proxy overwrites bytes";
+const WGMMA_PASS: &str = "pass wgmma, over all paths of the text";
+const WGMMA_PASS_MISSES: &str = "operands in shared memory (`wgmma-operand-overwritten` of a run); conditions are not looked at, so \
+     the path may be one that no launch takes";
 const WGMMA: &str = "wgmma register check, in the virtual machine";
 const WGMMA_MISSES: &str = "a read of an accumulator followed by a wgmma with no fence, and warps that execute as many, but \
      not the same wgmmas; the assembler repairs some of these by waiting, with a warning";
@@ -488,10 +491,34 @@ pub const ALL: &[Explanation] = &[
         misses: PROXY_MISSES,
     },
     Explanation {
+        code: "wgmma-operand-rewritten", checker: WGMMA_PASS,
+        meaning: "a register that a wgmma takes its A operand from may be written before the wgmma is waited for",
+        cause: "weights packed into the registers of a product still in flight; use other registers, or wgmma.wait_group first",
+        misses: WGMMA_PASS_MISSES,
+    },
+    Explanation {
         code: "wgmma-register-overwritten", checker: WGMMA,
         meaning: "a register that holds the A operand of a wgmma was written before its group had been waited for",
         cause: "the next fragments are built in the same registers; wait, or use others",
         misses: WGMMA_MISSES,
+    },
+    Explanation {
+        code: "wgmma-undecided", checker: WGMMA_PASS,
+        meaning: UNDECIDED,
+        cause: UNDECIDED_CAUSE,
+        misses: WGMMA_PASS_MISSES,
+    },
+    Explanation {
+        code: "wgmma-unfenced", checker: WGMMA_PASS,
+        meaning: "a wgmma may take a register with no wgmma.fence since an ordinary instruction wrote it, or be a warp's first with none at all",
+        cause: "accumulators set to zero or rescaled, then a product; wgmma.fence between",
+        misses: WGMMA_PASS_MISSES,
+    },
+    Explanation {
+        code: "wgmma-unwaited", checker: WGMMA_PASS,
+        meaning: "an accumulator of a wgmma may be touched before the wgmma is waited for",
+        cause: "wgmma.commit_group or wgmma.wait_group is missing on some way, or lets one group too many run",
+        misses: WGMMA_PASS_MISSES,
     },
     Explanation {
         code: "wgmma-warp-missing", checker: WGMMA,

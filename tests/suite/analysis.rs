@@ -2,7 +2,7 @@
 
 use flashproof::analysis::{
     Answer, analyze, bank_conflict, copy_wait, divergence, shared_init, shared_race, softmax,
-    unused,
+    unused, wgmma,
 };
 use flashproof::kernel;
 use flashproof::ptx::parse;
@@ -40,6 +40,43 @@ fn our_kernels_wait_for_their_copies() {
         copy_wait_of("ptx/block_sparse_sm80.ptx"),
         vec![(Answer::Proved, vec![]); 6]
     );
+}
+
+/// Of the kernels of `tests/ptx/hopper` those that misuse registers of products, and no others; ours is proved.
+#[test]
+fn products_in_flight_are_left_alone() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ptx/hopper");
+    let mut refuted = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "ptx") {
+            continue;
+        }
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let module = parse(&name, &std::fs::read_to_string(&path).unwrap()).unwrap();
+        let results = analyze(&module);
+        let of = results.iter().find(|result| result.pass == wgmma::PASS);
+        let of = of.unwrap();
+        match of.answer {
+            Answer::Refuted => refuted.push((name, of.findings[0].code)),
+            answer => assert_eq!(answer, Answer::Proved, "{name}"),
+        }
+    }
+    refuted.sort();
+    let expected = [
+        ("attention.defect4", wgmma::UNWAITED),
+        ("attention.defect8", wgmma::UNFENCED),
+        ("gemm.defect4", wgmma::UNWAITED),
+        ("gemm.defect5", wgmma::UNFENCED),
+    ];
+    assert_eq!(
+        refuted,
+        expected.map(|(name, code)| (name.to_owned(), code))
+    );
+    let ours = kernel::by_name("block_sparse_sm90").unwrap();
+    let results = analyze(&parse("block_sparse_sm90", ours.ptx()).unwrap());
+    let mut of_pass = results.iter().filter(|result| result.pass == wgmma::PASS);
+    assert!(of_pass.all(|result| result.answer == Answer::Proved && result.states > 10));
 }
 
 #[test]
