@@ -38,6 +38,9 @@ const INITCHECK_MISSES: &str = "undefined contributions to `bar.red`; it may als
 const COPY_WAIT: &str = "pass copy-wait, without running the kernel";
 const COPY_WAIT_MISSES: &str = "copies that overwrite a tile which other threads still read (racecheck sees those), \
      generic loads whose address is unknown, counters that wrap around";
+const LAUNCHES: &str = "a pass over the CTAs of a few small launches, without running them";
+const LAUNCHES_MISSES: &str =
+    "other shapes than those; CTAs between the corners of a large grid; copies by tensor maps";
 const WALK: &str = "a pass over all paths, without running the kernel";
 const WALK_MISSES: &str = "generic accesses to shared memory; conditions that depend on data count as independent of each \
      other, so the path shown may be one that no launch takes";
@@ -219,6 +222,18 @@ pub const ALL: &[Explanation] = &[
         meaning: "an access to memory that had been freed",
         cause: "a pointer kept beyond the life of its buffer",
         misses: MEMCHECK_MISSES,
+    },
+    Explanation {
+        code: "global-bounds-undecided", checker: LAUNCHES,
+        meaning: UNDECIDED,
+        cause: UNDECIDED_CAUSE,
+        misses: LAUNCHES_MISSES,
+    },
+    Explanation {
+        code: "global-out-of-bounds", checker: LAUNCHES,
+        meaning: "an access to global memory lies outside the buffer that the launch promises",
+        cause: "a ragged tail that is not guarded, an extent of the wrong axis, or an entry of a list taken for another",
+        misses: LAUNCHES_MISSES,
     },
     Explanation {
         code: "global-race", checker: "racecheck, in the virtual machine",
