@@ -13,6 +13,16 @@ pub struct Contract {
     pub params: Vec<Promise>,
 }
 
+impl Contract {
+    /// Whether a buffer is a list of integers.
+    pub fn has_lists(&self) -> bool {
+        self.params.iter().any(|promise| match &promise.value {
+            PromisedValue::Buffer { entries, .. } => entries.is_some(),
+            PromisedValue::Bits(_) => false,
+        })
+    }
+}
+
 /// A value in the parameter space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Promise {

@@ -1,12 +1,15 @@
 //! What an instruction makes of the values it reads, for all threads of a CTA at once.
 
+mod launch;
 mod special;
+
+pub(super) use launch::Launch;
 
 use super::value::{Bits, Value};
 use crate::ptx::{
     Address, AddressBase, BoolOp, Compare, Function, IntegerBinary, IntegerUnary, LogicOp, Module,
-    Op, Operand, ProductPart, RegisterId, ScalarType, ShiftDirection, Space, Symbol, TypeKind,
-    Variable,
+    Op, Operand, ProductPart, RegisterId, ScalarType, ShiftDirection, ShuffleMode, Sm90, Space,
+    SpecialRegister, Symbol, TypeKind, Variable,
 };
 
 /// A function with the launch it declares.
@@ -20,6 +23,8 @@ pub(super) struct Context<'m> {
     exact_cta: bool,
     /// Address of each shared variable: module scope, then function scope.
     pub(super) shared: [Vec<Option<u64>>; 2],
+    /// The CTA of a launch that is looked at, if it is one.
+    pub(super) launch: Option<Launch<'m>>,
 }
 
 /// Most threads that a CTA can have.
@@ -44,6 +49,7 @@ impl<'m> Context<'m> {
             cta,
             exact_cta,
             shared,
+            launch: None,
         })
     }
 
@@ -63,7 +69,7 @@ impl<'m> Context<'m> {
         let (list, index) = match symbol {
             Symbol::Module(index) => (&self.shared[0], index),
             Symbol::Function(index) => (&self.shared[1], index),
-            Symbol::Param(_) => return Value::unknown(false),
+            Symbol::Param(index) => return self.param_address(index),
         };
         let address = usize::try_from(index)
             .ok()
@@ -122,10 +128,16 @@ impl<'m> Context<'m> {
                 });
                 // Four elements at most: a symbol for each.
                 let result = || Value::result_of(instruction * 4 + element.min(3), varying);
-                (
-                    register,
-                    useful.map_or_else(result, |value| value.map(|lane| lane.cut(mask))),
-                )
+                let found = match useful.map(|value| value.map(|lane| lane.cut(mask))) {
+                    None => result(),
+                    // One number for all threads can be compared, whatever it is.
+                    Some(value) if value.is_one_unknown() && mask > 1 => Value {
+                        base: value.lanes[0],
+                        ..Value::result_of(instruction * 4 + element.min(3), false)
+                    },
+                    Some(value) => value,
+                };
+                (register, found)
             })
             .collect()
     }
@@ -308,13 +320,37 @@ impl<'m> Context<'m> {
                 };
                 one(d, Some(value))
             }
-            // Shared memory is one window here, whichever way it is addressed.
+            // Every lane reads the same lane of its warp.
+            Op::Shfl {
+                mode: ShuffleMode::Idx,
+                d,
+                a,
+                b,
+                c,
+                ..
+            } => one(d, of_lane(&get(a), &get(b), &get(c))),
+            // Which lane is elected is the machine's choice; lanes of a warp are alike to what is asked here.
+            Op::Sm90(sm90) => {
+                let Sm90::Elect { p, .. } = &**sm90 else {
+                    return Vec::new();
+                };
+                let first = |lane: Bits| Bits::of(lane.value() == Some(0));
+                one(p, Some(self.special(SpecialRegister::Laneid).map(first)))
+            }
+            // Each memory is one window here, whichever way it is addressed.
             Op::Cvta {
-                space: Space::Shared,
+                space: Space::Shared | Space::Global | Space::Param,
                 d,
                 a,
                 ..
             } => one(d, Some(get(a))),
+            Op::Ld {
+                space,
+                ty,
+                d,
+                address,
+                ..
+            } => self.load((*space, *ty, *address), d, read),
             _ => Vec::new(),
         }
     }
@@ -329,6 +365,21 @@ impl Value {
             self.clone()
         }
     }
+}
+
+/// What `shfl.idx` gives: `None` unless all lanes of a warp ask for the same, whose number is known.
+fn of_lane(a: &Value, b: &Value, c: &Value) -> Option<Value> {
+    let (lane, within) = (b.uniform()?, c.uniform()?);
+    if a.uniform().is_some() {
+        return Some(a.clone());
+    }
+    let lane = usize::try_from(lane).ok().filter(|lane| *lane < 32)?;
+    if within != 31 || !a.is_known() {
+        return None;
+    }
+    let source = |thread: usize| a.number(thread / 32 * 32 + lane);
+    let numbers: Option<Vec<u64>> = (0..a.lanes.len()).map(source).collect();
+    Some(Value::each(numbers?.into_iter()))
 }
 
 /// `value + offset`.

@@ -11,6 +11,7 @@ pub mod copy_wait;
 pub mod divergence;
 mod evaluate;
 mod finding;
+pub mod global_bounds;
 pub mod layout;
 pub mod occupancy;
 pub mod shared_bounds;
@@ -22,11 +23,13 @@ pub mod uniformity;
 pub mod unused;
 mod value;
 mod walk;
+pub mod wgmma;
 
 use crate::contract::Contract;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::ptx::{Function, Module, Op, inline};
 use evaluate::Context;
+use rayon::prelude::*;
 use std::borrow::Cow;
 
 /// What a pass says about a function.
@@ -57,35 +60,37 @@ pub struct PassResult {
 
 /// Runs every pass on every entry, in the order of the text, knowing of a launch what the text says.
 pub fn analyze(module: &Module) -> Vec<PassResult> {
-    analyze_under(module, &|_| None)
+    analyze_under(module, &|_| Vec::new())
 }
 
-/// Runs every pass on every entry, each with what a launch of it is promised.
+/// Runs every pass on every entry, each with what launches of it are promised; the first stands for all where a pass asks
+/// for one fact, as how long dynamic shared memory is.
 pub fn analyze_under(
     module: &Module,
-    contract: &dyn Fn(&Function) -> Option<Contract>,
+    launches: &(dyn Fn(&Function) -> Vec<Contract> + Sync),
 ) -> Vec<PassResult> {
     module
         .functions
-        .iter()
-        .flat_map(|function| {
+        .par_iter()
+        .flat_map_iter(|function| {
             // What cannot be put in place is analysed as it stands; running it says why.
             let whole = inline(module, function).unwrap_or(Cow::Borrowed(function));
-            passes(module, &whole, contract(function).as_ref())
+            passes(module, &whole, &launches(function))
         })
         .collect()
 }
 
 /// Passes that need a walk over the paths of a CTA.
-const WALKED: [(&str, Code); 5] = [
+const WALKED: [(&str, Code); 6] = [
     (shared_race::PASS, shared_race::UNDECIDED),
     (divergence::PASS, divergence::UNDECIDED),
     (shared_bounds::PASS, shared_bounds::UNDECIDED),
     (shared_init::PASS, shared_init::UNDECIDED),
     (bank_conflict::PASS, bank_conflict::UNDECIDED),
+    (global_bounds::PASS, global_bounds::UNDECIDED),
 ];
 
-fn passes(module: &Module, function: &Function, contract: Option<&Contract>) -> Vec<PassResult> {
+fn passes(module: &Module, function: &Function, launches: &[Contract]) -> Vec<PassResult> {
     let unfollowed = unfollowed(function);
     let mut results = vec![match &unfollowed {
         None => copy_wait::run(module, function),
@@ -95,9 +100,9 @@ fn passes(module: &Module, function: &Function, contract: Option<&Contract>) -> 
             finding::result(copy_wait::PASS, function, vec![finding], 0)
         }
     }];
-    let context = match unfollowed {
+    let context = match &unfollowed {
         None => context(module, function),
-        Some((_, why)) => Err(why),
+        Some((_, why)) => Err(why.clone()),
     };
     match context {
         Ok(context) => {
@@ -105,19 +110,33 @@ fn passes(module: &Module, function: &Function, contract: Option<&Contract>) -> 
             results.extend([
                 shared_race::run(&context, &walk),
                 divergence::run(&context, &walk),
-                shared_bounds::run(&context, &walk, contract),
+                shared_bounds::run(&context, &walk, launches.first()),
                 shared_init::run(&context, &walk),
                 bank_conflict::run(&context, &walk),
             ]);
+            if !launches.is_empty() {
+                results.push(global_bounds::run(&context, launches));
+            }
         }
         Err(why) => {
-            results.extend(WALKED.map(|(pass, code)| {
-                let site = finding::site(module, function, 0, "the entry begins here");
-                let finding = finding::undecided(code, why.clone(), vec![site]);
-                finding::result(pass, function, vec![finding], 0)
-            }));
+            let asked = |pass: &str| pass != global_bounds::PASS || !launches.is_empty();
+            results.extend(WALKED.into_iter().filter(|(pass, _)| asked(pass)).map(
+                |(pass, code)| {
+                    let site = finding::site(module, function, 0, "the entry begins here");
+                    let finding = finding::undecided(code, why.clone(), vec![site]);
+                    finding::result(pass, function, vec![finding], 0)
+                },
+            ));
         }
     }
+    results.push(match unfollowed {
+        None => wgmma::run(module, function),
+        Some((at, why)) => {
+            let site = finding::site(module, function, at, "here");
+            let finding = finding::undecided(wgmma::UNDECIDED, why, vec![site]);
+            finding::result(wgmma::PASS, function, vec![finding], 0)
+        }
+    });
     results.push(softmax::run(module, function));
     results.push(unused::run(module, function));
     results

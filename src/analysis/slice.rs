@@ -2,12 +2,14 @@
 
 use super::control_flow::Graph;
 use crate::ptx::{Function, Op, RegisterId, TypeKind};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Registers worth following, numbered from 0.
 #[derive(Debug)]
 pub(super) struct Slice {
     numbers: HashMap<RegisterId, usize>,
+    /// True for registers on which more than branches depend.
+    exact: Vec<bool>,
     /// For each block, whether each register's value at its start may still be read.
     live: Vec<Vec<bool>>,
 }
@@ -20,9 +22,18 @@ impl Slice {
         graph: &Graph,
         asked: impl Fn(&Op) -> Option<Vec<RegisterId>>,
     ) -> Self {
-        let numbers = wanted(function, asked);
+        let numbers = wanted(function, &asked, true);
+        let more = wanted(function, &asked, false);
+        let mut exact = vec![false; numbers.len()];
+        for register in more.keys() {
+            exact[numbers[register]] = true;
+        }
         let live = liveness(function, graph, &numbers);
-        Self { numbers, live }
+        Self {
+            numbers,
+            exact,
+            live,
+        }
     }
 
     /// Number of registers.
@@ -35,14 +46,29 @@ impl Slice {
         self.numbers.get(&register).copied()
     }
 
+    /// Whether what is asked of an instruction depends on a register, and not branches alone.
+    pub(super) fn is_exact(&self, number: usize) -> bool {
+        self.exact[number]
+    }
+
     /// Whether a register is live at the start of a block.
     pub(super) fn is_live(&self, block: usize, number: usize) -> bool {
         self.live[block][number]
     }
 }
 
-/// True where what an instruction computes can be followed through its operands.
-fn is_followed(op: &Op) -> bool {
+/// How an instruction's results follow from what it reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Follows {
+    /// Number for number.
+    Numbers,
+    /// The same operands give the same result, whatever it is: floats, and what is not evaluated.
+    Alike,
+    /// Not from the operands alone.
+    Not,
+}
+
+fn follows(op: &Op) -> Follows {
     match op {
         Op::IntegerBinary { .. }
         | Op::IntegerUnary { .. }
@@ -62,37 +88,43 @@ fn is_followed(op: &Op) -> bool {
         | Op::Pack { .. }
         | Op::Unpack { .. }
         | Op::Cvta { .. }
-        | Op::Ld { .. } => true,
-        Op::Setp { ty, .. } => ty.kind() != TypeKind::Float,
-        Op::Cvt { to, from, .. } => to.kind() != TypeKind::Float && from.kind() != TypeKind::Float,
-        Op::AddCarry { .. }
-        | Op::MadCarry { .. }
+        | Op::Ld { .. } => Follows::Numbers,
+        Op::Setp { ty, .. } if ty.kind() != TypeKind::Float => Follows::Numbers,
+        Op::Cvt { to, from, .. }
+            if to.kind() != TypeKind::Float && from.kind() != TypeKind::Float =>
+        {
+            Follows::Numbers
+        }
+        Op::Setp { .. }
+        | Op::Cvt { .. }
         | Op::Product24 { .. }
         | Op::AbsoluteDifference { .. }
         | Op::Dot { .. }
-        | Op::Lop3Predicate { .. }
         | Op::Set { .. }
         | Op::Slct { .. }
         | Op::TestProperty { .. }
         | Op::CopySign { .. }
-        | Op::IsSpace { .. }
         | Op::CvtPacked { .. }
+        | Op::CvtPair { .. }
+        | Op::FloatBinary { .. }
+        | Op::Fma { .. }
+        | Op::FloatUnary { .. }
+        | Op::Math { .. }
+        | Op::FloatDiv { .. }
+        | Op::Shfl { .. } => Follows::Alike,
+        Op::AddCarry { .. }
+        | Op::MadCarry { .. }
+        | Op::Lop3Predicate { .. }
+        | Op::IsSpace { .. }
         | Op::Match { .. }
         | Op::Nanosleep { .. }
         | Op::CreatePolicy { .. }
         | Op::MovMatrix { .. }
         | Op::BranchIndexed { .. }
         | Op::Call(_)
-        | Op::CvtPair { .. }
         | Op::St { .. }
         | Op::PrefetchLine { .. }
         | Op::Atomic { .. }
-        | Op::FloatBinary { .. }
-        | Op::Fma { .. }
-        | Op::FloatUnary { .. }
-        | Op::Math { .. }
-        | Op::FloatDiv { .. }
-        | Op::Shfl { .. }
         | Op::Vote { .. }
         | Op::Redux { .. }
         | Op::ActiveMask { .. }
@@ -113,25 +145,57 @@ fn is_followed(op: &Op) -> bool {
         | Op::Bra { .. }
         | Op::Ret
         | Op::Exit
-        | Op::Trap => false,
+        | Op::Trap => Follows::Not,
     }
 }
 
-fn wanted(
-    function: &Function,
-    asked: impl Fn(&Op) -> Option<Vec<RegisterId>>,
-) -> HashMap<RegisterId, usize> {
+/// Instructions that write each register.
+fn writers(function: &Function) -> HashMap<RegisterId, Vec<usize>> {
     let mut writers: HashMap<RegisterId, Vec<usize>> = HashMap::new();
     for (at, instruction) in function.instructions.iter().enumerate() {
         for register in instruction.op.writes() {
             writers.entry(register).or_default().push(at);
         }
     }
+    writers
+}
+
+/// Registers that hold, somewhere, what follows from no operands: products, shuffled values, atomics. Of what is
+/// computed from them there is nothing to say, so that the slice need not hold the arithmetic of a kernel.
+fn lost(function: &Function) -> HashSet<RegisterId> {
+    let mut readers: HashMap<RegisterId, Vec<usize>> = HashMap::new();
+    let mut left = Vec::new();
+    for (at, instruction) in function.instructions.iter().enumerate() {
+        for register in instruction.op.reads() {
+            readers.entry(register).or_default().push(at);
+        }
+        if follows(&instruction.op) == Follows::Not {
+            left.extend(instruction.op.writes());
+        }
+    }
+    let mut lost = HashSet::new();
+    while let Some(register) = left.pop() {
+        if lost.insert(register) {
+            for at in readers.get(&register).into_iter().flatten() {
+                left.extend(function.instructions[*at].op.writes());
+            }
+        }
+    }
+    lost
+}
+
+fn wanted(
+    function: &Function,
+    asked: &impl Fn(&Op) -> Option<Vec<RegisterId>>,
+    branches: bool,
+) -> HashMap<RegisterId, usize> {
+    let (writers, lost) = (writers(function), lost(function));
     let mut numbers = HashMap::new();
     let mut left: Vec<RegisterId> = Vec::new();
     for instruction in &function.instructions {
         let needed = asked(&instruction.op);
-        if needed.is_some() || matches!(instruction.op, Op::Bra { .. } | Op::Ret | Op::Exit) {
+        let branch = matches!(instruction.op, Op::Bra { .. } | Op::Ret | Op::Exit);
+        if needed.is_some() || (branches && branch) {
             left.extend(instruction.guard.map(|guard| guard.register));
         }
         left.extend(needed.into_iter().flatten());
@@ -145,7 +209,12 @@ fn wanted(
         for at in writers.get(&register).into_iter().flatten() {
             let instruction = &function.instructions[*at];
             left.extend(instruction.guard.map(|guard| guard.register));
-            if is_followed(&instruction.op) {
+            let followed = match follows(&instruction.op) {
+                Follows::Numbers => true,
+                Follows::Alike => !lost.contains(&register),
+                Follows::Not => false,
+            };
+            if followed {
                 left.extend(instruction.op.reads());
             }
         }

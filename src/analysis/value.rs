@@ -46,6 +46,11 @@ impl Bits {
         }
     }
 
+    /// The greatest number with these bits.
+    pub(super) fn most(self) -> u64 {
+        self.ones | !self.known
+    }
+
     /// The low `count` bits, the others forgotten.
     pub(super) fn low(self, count: u32) -> Self {
         let mask = (1_u64 << count) - 1;
@@ -136,6 +141,8 @@ impl Bits {
 pub(super) struct Value {
     /// Instruction whose latest result is added, if any.
     pub(super) symbol: Option<usize>,
+    /// What is known of that result; nothing where there is none.
+    pub(super) base: Bits,
     /// True where what is unknown may differ between threads.
     pub(super) varying: bool,
     /// Offset: one for all threads, or one for each.
@@ -147,6 +154,7 @@ impl Value {
     pub(super) fn exact(value: u64) -> Self {
         Self {
             symbol: None,
+            base: Bits::UNKNOWN,
             varying: false,
             lanes: Rc::new([Bits::exact(value)]),
         }
@@ -156,6 +164,7 @@ impl Value {
     pub(super) fn each(values: impl Iterator<Item = u64>) -> Self {
         Self {
             symbol: None,
+            base: Bits::UNKNOWN,
             varying: false,
             lanes: values.map(Bits::exact).collect(),
         }
@@ -166,6 +175,7 @@ impl Value {
     pub(super) fn unknown(varying: bool) -> Self {
         Self {
             symbol: None,
+            base: Bits::UNKNOWN,
             varying,
             lanes: Rc::new([Bits::UNKNOWN]),
         }
@@ -175,9 +185,18 @@ impl Value {
     pub(super) fn result_of(instruction: usize, varying: bool) -> Self {
         Self {
             symbol: Some(instruction),
+            base: Bits::UNKNOWN,
             varying,
             lanes: Rc::new([Bits::exact(0)]),
         }
+    }
+
+    /// True where nothing but a few bits is known, the same in all threads.
+    pub(super) fn is_one_unknown(&self) -> bool {
+        self.symbol.is_none()
+            && !self.varying
+            && self.lanes.len() == 1
+            && self.lanes[0].value().is_none()
     }
 
     /// The offset in a thread.
@@ -217,19 +236,36 @@ impl Value {
         self.varying || self.lanes.len() > 1
     }
 
-    /// The bits of the whole value in a thread: nothing of a value with a symbol.
+    /// The bits of the whole value in a thread.
     pub(super) fn bits(&self, thread: usize) -> Bits {
-        if self.symbol.is_some() {
-            Bits::UNKNOWN
-        } else {
-            self.lane(thread)
+        let lane = self.lane(thread);
+        if self.symbol.is_none() || lane.value() == Some(0) {
+            return if self.symbol.is_none() {
+                lane
+            } else {
+                self.base
+            };
         }
+        let sum = self.base.add(lane);
+        // A sum of 32 bits may have wrapped around.
+        let most = self.base.most().checked_add(lane.most());
+        if most.is_some_and(|most| most <= u64::from(u32::MAX)) {
+            sum
+        } else {
+            sum.low(32)
+        }
+    }
+
+    /// The symbol forgotten, what is known of its bits kept.
+    pub(super) fn forgotten(&self) -> Self {
+        Self::combine(&[self], |bits| bits[0])
     }
 
     /// The lanes mapped one by one, the symbol kept.
     pub(super) fn map(&self, f: impl Fn(Bits) -> Bits) -> Self {
         Self {
             symbol: self.symbol,
+            base: self.symbol.map_or(Bits::UNKNOWN, |_| f(self.base)),
             varying: self.varying,
             lanes: self.lanes.iter().map(|lane| f(*lane)).collect(),
         }
@@ -249,6 +285,7 @@ impl Value {
         };
         Self {
             symbol: None,
+            base: Bits::UNKNOWN,
             varying: operands.iter().any(|value| value.differs()),
             lanes: (0..count).map(lane).collect(),
         }
@@ -257,11 +294,21 @@ impl Value {
 
     /// The sum or difference, symbols kept where one is left.
     pub(super) fn linear(&self, other: &Self, subtract: bool, mask: u64) -> Option<Self> {
-        let symbol = match (self.symbol, other.symbol) {
-            (symbol, None) => symbol,
-            (None, Some(symbol)) if !subtract => Some(symbol),
-            (Some(a), Some(b)) if subtract && a == b => None,
-            (_, Some(_)) => return None,
+        let (symbol, base) = match (self.symbol, other.symbol) {
+            (symbol, None) => (symbol, self.base),
+            (None, Some(symbol)) if !subtract => (Some(symbol), other.base),
+            (Some(a), Some(b)) if subtract && a == b => (None, Bits::UNKNOWN),
+            (_, Some(_)) => {
+                let sum = |bits: &[Bits]| {
+                    let sum = if subtract {
+                        bits[0].sub(bits[1])
+                    } else {
+                        bits[0].add(bits[1])
+                    };
+                    sum.cut(mask)
+                };
+                return Some(Self::combine(&[self, other], sum));
+            }
         };
         let count = self.lanes.len().max(other.lanes.len());
         let lane = |thread: usize| {
@@ -281,6 +328,7 @@ impl Value {
         Some(
             Self {
                 symbol,
+                base,
                 varying,
                 lanes: (0..count).map(lane).collect(),
             }
@@ -415,10 +463,9 @@ mod tests {
         let mask = u64::from(u32::MAX);
         let entry = begin.linear(&Value::exact(3), false, mask).unwrap();
         assert_eq!(entry.linear(&begin, true, mask).unwrap().uniform(), Some(3));
-        assert!(
-            entry
-                .linear(&Value::result_of(8, false), true, mask)
-                .is_none()
-        );
+        let other = entry
+            .linear(&Value::result_of(8, false), true, mask)
+            .unwrap();
+        assert!(other.symbol.is_none() && other.is_one_unknown());
     }
 }

@@ -7,19 +7,25 @@
 //! the last barrier (an *interval*), which every new access is compared with, thread by thread; and the bytes of shared
 //! memory that have been written for certain. Loops are walked until a state repeats, so an interval that begins in one
 //! iteration and ends in the next is an interval like any other. Branches whose condition is unknown but the same in all
-//! threads are followed both ways, taken as independent of each other. Where threads part, each way is followed with the
+//! threads are followed both ways, taken as independent of each other unless they compare the same numbers; what a taken branch says of
+//! the predicates it is made from is kept. States at a loop head that differ only in what branches ask for are taken
+//! together (`gather`), so that flags and counters which depend on data do not multiply. Where threads part, each way is followed with the
 //! threads that take it up to where the ways meet; an access on one way meets those on the others.
 //!
 //! Sharma, Bauer, Aiken, "Verification of Producer-Consumer Synchronization in GPU Programs" (PLDI 2015), with intervals
 //! instead of named barriers, which are not followed.
 
 mod compare;
+mod decide;
 mod explore;
+mod gather;
+mod global;
 mod interval;
 mod meet;
 mod part;
 mod state;
 
+pub(super) use global::global_access;
 pub(super) use meet::Pair;
 
 use super::access::{Kind, shared_access};
@@ -71,7 +77,7 @@ pub(super) struct Walk {
     pub(super) open_races: BTreeSet<(usize, usize)>,
     pub(super) divergences: Vec<Divergence>,
     pub(super) unwritten: Vec<Unwritten>,
-    /// Address and guard of every access of shared memory, as met.
+    /// Address and guard of every access of shared memory, as met; of global memory in a walk over one CTA of a launch.
     pub(super) visits: BTreeMap<usize, BTreeSet<(ValueId, ValueId)>>,
     /// Why the walk does not cover every path: by instruction.
     pub(super) gaps: BTreeSet<(usize, &'static str)>,
@@ -145,7 +151,7 @@ fn aligned(op: &Op) -> Option<Aligned> {
     }
 }
 
-/// Walks a function.
+/// Walks a function; of one CTA of a launch, for what it does to global memory.
 pub(super) fn walk(context: &Context<'_>) -> Walk {
     let graph = Graph::new(context.function);
     explore::Explorer::new(context, graph).run()

@@ -1,6 +1,6 @@
 //! `flashproof verify`.
 
-use super::{Format, Machine, Runner};
+use super::{FindingFormat, Machine, Runner};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -98,5 +98,5 @@ pub struct Verify {
     pub state: PathBuf,
     /// How to print the result
     #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
+    pub format: FindingFormat,
 }

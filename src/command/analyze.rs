@@ -12,6 +12,7 @@ use crate::kernel::Kernel;
 use crate::ptx::{self, Function};
 use crate::report::table::Table;
 use crate::report::{diagnostic, sarif};
+use rayon::prelude::*;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
@@ -40,7 +41,7 @@ pub(super) fn run(arguments: &cli::Analyze, out: &mut dyn Write) -> Result<Statu
     if arguments.resources {
         return resources_of(&texts, out);
     }
-    let analysed: Vec<Analysed> = texts.iter().map(analysed).collect();
+    let analysed: Vec<Analysed> = texts.par_iter().map(analysed).collect();
     let status = analysed
         .iter()
         .map(status_of)
@@ -64,7 +65,8 @@ fn resources_of(texts: &[Text], out: &mut dyn Write) -> Result<Status, Failure> 
     let mut table = Table::new(resources::COLUMNS);
     for text in texts {
         let module = ptx::parse(&text.name, &text.ptx).map_err(Failure::input)?;
-        let promised = |function: &Function| contract(text.kernel.as_ref(), function);
+        let promised =
+            |function: &Function| launches(text.kernel.as_ref(), function).into_iter().next();
         resources::rows(&mut table, &text.name, &text.ptx, &module, &promised)?;
     }
     out.write_all(table.text().as_bytes())?;
@@ -73,7 +75,7 @@ fn resources_of(texts: &[Text], out: &mut dyn Write) -> Result<Status, Failure> 
 
 /// What the passes say about every right kernel of the table, as text.
 pub(super) fn all() -> Result<(String, Status), Failure> {
-    let analysed: Vec<Analysed> = texts(&[], None)?.iter().map(analysed).collect();
+    let analysed: Vec<Analysed> = texts(&[], None)?.par_iter().map(analysed).collect();
     let status = analysed.iter().map(status_of).max();
     Ok((render(&analysed), status.unwrap_or(Status::Unsupported)))
 }
@@ -119,7 +121,7 @@ fn analysed(text: &Text) -> Analysed {
     let (mut results, mut errors) = match ptx::parse(&text.name, &text.ptx) {
         Ok(module) => (
             analyze_under(&module, &|function| {
-                contract(text.kernel.as_ref(), function)
+                launches(text.kernel.as_ref(), function)
             }),
             Vec::new(),
         ),
@@ -135,25 +137,36 @@ fn analysed(text: &Text) -> Analysed {
     }
 }
 
-/// What a launch of a function is promised: that of a small problem for which the manifest names it.
-fn contract(kernel: Option<&Kernel>, function: &Function) -> Option<Contract> {
-    let kernel = kernel?;
+/// What launches of a function are promised: of the smallest and of ragged problems for which the manifest names it. Every
+/// list is tried, so that with lists the problems are smaller.
+fn launches(kernel: Option<&Kernel>, function: &Function) -> Vec<Contract> {
+    let Some(kernel) = kernel else {
+        return Vec::new();
+    };
     let requires = &kernel.manifest().requires;
-    for dtype in &requires.dtype {
-        for head_dim in &requires.head_dim {
-            let mut case = Case::smallest(kernel.name());
-            case.shape.head_dim = usize::try_from(*head_dim).ok()?;
-            case.dtype = *dtype;
-            let binding = case
-                .problem()
-                .ok()
-                .and_then(|problem| kernel.bind(&problem).ok());
-            if let Some(binding) = binding.filter(|binding| binding.entry == function.name) {
-                return Some(binding.contract());
+    let mut contracts = Vec::new();
+    for (num_q_heads, seqlen_q, seqlen_kv) in [(1, 1, 1), (2, 20, 70), (1, 70, 20), (2, 70, 130)] {
+        let small = seqlen_q + seqlen_kv <= 90;
+        for dtype in &requires.dtype {
+            for head_dim in &requires.head_dim {
+                let mut case = Case::smallest(kernel.name());
+                case.shape.num_q_heads = num_q_heads;
+                case.shape.seqlen_q = seqlen_q;
+                case.shape.seqlen_kv = seqlen_kv;
+                case.dtype = *dtype;
+                let Ok(head_dim) = usize::try_from(*head_dim) else {
+                    continue;
+                };
+                case.shape.head_dim = head_dim;
+                let binding = case.problem().ok().map(|problem| kernel.bind(&problem));
+                let binding = binding.and_then(Result::ok);
+                let binding = binding.filter(|binding| binding.entry == function.name);
+                let contract = binding.map(|binding| binding.contract());
+                contracts.extend(contract.filter(|contract| small || !contract.has_lists()));
             }
         }
     }
-    None
+    contracts
 }
 
 /// Every finding of a text for SARIF, the allowed ones with their reason.

@@ -5,12 +5,13 @@ use super::verify_extras::Extras;
 use super::{Failure, Status, progress, sweep_state};
 use crate::backend::Backend;
 use crate::case::{Case, Contract};
-use crate::cli::{self, Approximation, Arrival, Format, Fusing, Machine, Runner};
+use crate::cli::{self, Approximation, Arrival, FindingFormat, Fusing, Machine, Runner};
+use crate::diagnostic::Diagnostic;
 use crate::kernel::{self, Kernel};
 use crate::oracle::{self, CaseReport, CheckError, Exploration, check_kernel, explore, minimise};
 use crate::ptx;
-use crate::report::diagnostic;
 use crate::report::sweep::{Sweep, floor};
+use crate::report::{diagnostic, sarif};
 use crate::verdict::Verdict;
 use crate::vm::{Approx, AsyncOrder, Target};
 use rayon::prelude::*;
@@ -40,13 +41,13 @@ pub(super) fn run(arguments: &cli::Verify, out: &mut dyn Write) -> Result<Status
         extras.push(Extras::of(subject, sweep, arguments)?);
     }
     match arguments.format {
-        Format::Text => {
+        FindingFormat::Text => {
             for (sweep, extras) in sweeps.iter().zip(&extras) {
                 out.write_all(sweep.text().as_bytes())?;
                 extras.write(out)?;
             }
         }
-        Format::Json => {
+        FindingFormat::Json => {
             let document = |(sweep, extras): (&Sweep, &Extras)| {
                 let mut document = sweep.json();
                 extras.add_to(&mut document);
@@ -54,6 +55,24 @@ pub(super) fn run(arguments: &cli::Verify, out: &mut dyn Write) -> Result<Status
             };
             let documents: Vec<Value> = sweeps.iter().zip(&extras).map(document).collect();
             writeln!(out, "{:#}", json!({ "sweeps": documents }))?;
+        }
+        FindingFormat::Sarif => {
+            let found: Vec<(&str, Vec<Diagnostic>)> = subjects
+                .iter()
+                .zip(&sweeps)
+                .map(|(subject, sweep)| (subject.uri(), sarif::findings(&sweep.reports)))
+                .collect();
+            let entries: Vec<sarif::Entry<'_>> = found
+                .iter()
+                .flat_map(|(uri, findings)| {
+                    findings.iter().map(|finding| sarif::Entry {
+                        uri,
+                        finding,
+                        allowed: None,
+                    })
+                })
+                .collect();
+            writeln!(out, "{:#}", sarif::document(&entries))?;
         }
     }
     Ok(sweeps
@@ -102,6 +121,15 @@ pub(super) struct Subject {
 }
 
 impl Subject {
+    /// What SARIF calls the text: the user's file, or the kernel's name.
+    fn uri(&self) -> &str {
+        let file = self.arguments.split(" --manifest").next();
+        match file.map(str::trim) {
+            Some(file) if !file.is_empty() => file,
+            _ => self.kernel.name(),
+        }
+    }
+
     /// A kernel of the table on random cases.
     pub(super) fn random(kernel: &Kernel, cases: usize, seed: u64) -> Self {
         Self {

@@ -38,6 +38,9 @@ const INITCHECK_MISSES: &str = "undefined contributions to `bar.red`; it may als
 const COPY_WAIT: &str = "pass copy-wait, without running the kernel";
 const COPY_WAIT_MISSES: &str = "copies that overwrite a tile which other threads still read (racecheck sees those), \
      generic loads whose address is unknown, counters that wrap around";
+const LAUNCHES: &str = "a pass over the CTAs of a few small launches, without running them";
+const LAUNCHES_MISSES: &str =
+    "other shapes than those; CTAs between the corners of a large grid; copies by tensor maps";
 const WALK: &str = "a pass over all paths, without running the kernel";
 const WALK_MISSES: &str = "generic accesses to shared memory; conditions that depend on data count as independent of each \
      other, so the path shown may be one that no launch takes";
@@ -54,6 +57,9 @@ const MBARRIER_MISSES: &str = "a wait for the wrong parity that happens to succe
 const PROXY: &str = "async proxy check, in the virtual machine";
 const PROXY_MISSES: &str = "global memory, fences and arrivals by fewer lanes than those that stored (both count for their \
      warp), and a missing proxy fence before the async proxy overwrites bytes";
+const WGMMA_PASS: &str = "pass wgmma, over all paths of the text";
+const WGMMA_PASS_MISSES: &str = "operands in shared memory (`wgmma-operand-overwritten` of a run); conditions are not looked at, so \
+     the path may be one that no launch takes";
 const WGMMA: &str = "wgmma register check, in the virtual machine";
 const WGMMA_MISSES: &str = "a read of an accumulator followed by a wgmma with no fence, and warps that execute as many, but \
      not the same wgmmas; the assembler repairs some of these by waiting, with a warning";
@@ -218,6 +224,18 @@ pub const ALL: &[Explanation] = &[
         misses: MEMCHECK_MISSES,
     },
     Explanation {
+        code: "global-bounds-undecided", checker: LAUNCHES,
+        meaning: UNDECIDED,
+        cause: UNDECIDED_CAUSE,
+        misses: LAUNCHES_MISSES,
+    },
+    Explanation {
+        code: "global-out-of-bounds", checker: LAUNCHES,
+        meaning: "an access to global memory lies outside the buffer that the launch promises",
+        cause: "a ragged tail that is not guarded, an extent of the wrong axis, or an entry of a list taken for another",
+        misses: LAUNCHES_MISSES,
+    },
+    Explanation {
         code: "global-race", checker: "racecheck, in the virtual machine",
         meaning: "two threads of a CTA touched the same byte of global memory, at least one writing, with no order between",
         cause: "scratch in global memory used like shared memory, without `__syncthreads()` between its writer and its reader",
@@ -324,6 +342,12 @@ pub const ALL: &[Explanation] = &[
         meaning: "an access outside every allocation, or across the end of one",
         cause: "a ragged last tile that is read without a test against the length",
         misses: MEMCHECK_MISSES,
+    },
+    Explanation {
+        code: "output-outside-bound", checker: "the judge, against the exact answer",
+        meaning: "an output lies further from the answer than the roundings of the kernel's method allow",
+        cause: "a wrong mask, tile, head, scale or order; `flashproof verify` names the worst element and where the bound comes from",
+        misses: "an error smaller than the bound; the case that shows it may not be among those tried",
     },
     Explanation {
         code: "output-undefined", checker: INITCHECK,
@@ -482,10 +506,34 @@ pub const ALL: &[Explanation] = &[
         misses: PROXY_MISSES,
     },
     Explanation {
+        code: "wgmma-operand-rewritten", checker: WGMMA_PASS,
+        meaning: "a register that a wgmma takes its A operand from may be written before the wgmma is waited for",
+        cause: "weights packed into the registers of a product still in flight; use other registers, or wgmma.wait_group first",
+        misses: WGMMA_PASS_MISSES,
+    },
+    Explanation {
         code: "wgmma-register-overwritten", checker: WGMMA,
         meaning: "a register that holds the A operand of a wgmma was written before its group had been waited for",
         cause: "the next fragments are built in the same registers; wait, or use others",
         misses: WGMMA_MISSES,
+    },
+    Explanation {
+        code: "wgmma-undecided", checker: WGMMA_PASS,
+        meaning: UNDECIDED,
+        cause: UNDECIDED_CAUSE,
+        misses: WGMMA_PASS_MISSES,
+    },
+    Explanation {
+        code: "wgmma-unfenced", checker: WGMMA_PASS,
+        meaning: "a wgmma may take a register with no wgmma.fence since an ordinary instruction wrote it, or be a warp's first with none at all",
+        cause: "accumulators set to zero or rescaled, then a product; wgmma.fence between",
+        misses: WGMMA_PASS_MISSES,
+    },
+    Explanation {
+        code: "wgmma-unwaited", checker: WGMMA_PASS,
+        meaning: "an accumulator of a wgmma may be touched before the wgmma is waited for",
+        cause: "wgmma.commit_group or wgmma.wait_group is missing on some way, or lets one group too many run",
+        misses: WGMMA_PASS_MISSES,
     },
     Explanation {
         code: "wgmma-warp-missing", checker: WGMMA,

@@ -4,7 +4,9 @@
 //! other places and CUDA lines as related locations, allowed findings as results with a suppression and its reason.
 
 use super::explain::explanation;
-use crate::diagnostic::{Blame, Diagnostic, Place};
+use crate::diagnostic::{Blame, Code, Diagnostic, Place};
+use crate::oracle::CaseReport;
+use crate::verdict::{Fault, Verdict};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -21,6 +23,59 @@ pub struct Entry<'a> {
     pub finding: &'a Diagnostic,
     /// Why it is allowed.
     pub allowed: Option<&'a str>,
+}
+
+/// An output of a run that lies outside its bound.
+pub const OUTSIDE: Code = Code("output-outside-bound");
+
+/// What runs of a kernel showed, each once: what checkers found, what stopped it, outputs outside their bounds.
+pub fn findings(reports: &[CaseReport]) -> Vec<Diagnostic> {
+    let mut found: Vec<Diagnostic> = Vec::new();
+    let mut add = |mut finding: Diagnostic, report: &CaseReport| {
+        let same = |other: &&mut Diagnostic| {
+            other.code == finding.code
+                && other.sites.first().map(|site| &site.ptx)
+                    == finding.sites.first().map(|site| &site.ptx)
+        };
+        if let Some(other) = found.iter_mut().find(same) {
+            other.count = other.count.saturating_add(finding.count.max(1));
+            return;
+        }
+        finding.message += &format!(" (case: {})", report.case);
+        found.push(finding);
+    };
+    for report in reports {
+        for finding in &report.findings {
+            add(finding.clone(), report);
+        }
+        let Verdict::Disagree(faults) = &report.verdict else {
+            continue;
+        };
+        for fault in faults {
+            match fault {
+                Fault::Finding(finding) | Fault::Trap(finding) => {
+                    if !report.findings.contains(finding) {
+                        add(finding.clone(), report);
+                    }
+                }
+                Fault::Elements(elements) => add(
+                    Diagnostic {
+                        code: OUTSIDE,
+                        blame: Blame::Kernel,
+                        message: elements.to_string(),
+                        sites: Vec::new(),
+                        help: Some(format!(
+                            "`flashproof verify --case '{}'` repeats it",
+                            report.case
+                        )),
+                        count: 1,
+                    },
+                    report,
+                ),
+            }
+        }
+    }
+    found
 }
 
 fn level(blame: Blame) -> &'static str {

@@ -1,8 +1,8 @@
 //! Static passes on the kernels we ship and on the defects they must tell from their repaired twins.
 
 use flashproof::analysis::{
-    Answer, analyze, bank_conflict, copy_wait, divergence, shared_init, shared_race, softmax,
-    unused,
+    Answer, analyze, bank_conflict, copy_wait, divergence, shared_bounds, shared_init, shared_race,
+    softmax, unused, wgmma,
 };
 use flashproof::kernel;
 use flashproof::ptx::parse;
@@ -40,6 +40,64 @@ fn our_kernels_wait_for_their_copies() {
         copy_wait_of("ptx/block_sparse_sm80.ptx"),
         vec![(Answer::Proved, vec![]); 6]
     );
+}
+
+/// Which tiles `bsfa_sm80` keeps depends on their scores, and how many tiles `window_sm80` has on the mask: flags and
+/// counters that depend on data leave nothing of what the passes over paths ask undecided.
+#[test]
+fn kernels_that_decide_by_data_are_proved() {
+    for name in ["window_sm80", "bsfa_sm80"] {
+        let kernel = kernel::by_name(name).unwrap();
+        let mut module = parse(name, kernel.ptx()).unwrap();
+        module.functions.truncate(1);
+        for result in analyze(&module) {
+            // Without a launch nobody knows how long dynamic shared memory is.
+            let length = result.pass == shared_bounds::PASS && result.findings.len() == 1;
+            assert!(
+                result.answer == Answer::Proved || length,
+                "{name}: {}: {:?}",
+                result.pass,
+                result.findings.first()
+            );
+        }
+    }
+}
+
+/// Of the kernels of `tests/ptx/hopper` those that misuse registers of products, and no others; ours is proved.
+#[test]
+fn products_in_flight_are_left_alone() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ptx/hopper");
+    let mut refuted = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "ptx") {
+            continue;
+        }
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let module = parse(&name, &std::fs::read_to_string(&path).unwrap()).unwrap();
+        let results = analyze(&module);
+        let of = results.iter().find(|result| result.pass == wgmma::PASS);
+        let of = of.unwrap();
+        match of.answer {
+            Answer::Refuted => refuted.push((name, of.findings[0].code)),
+            answer => assert_eq!(answer, Answer::Proved, "{name}"),
+        }
+    }
+    refuted.sort();
+    let expected = [
+        ("attention.defect4", wgmma::UNWAITED),
+        ("attention.defect8", wgmma::UNFENCED),
+        ("gemm.defect4", wgmma::UNWAITED),
+        ("gemm.defect5", wgmma::UNFENCED),
+    ];
+    assert_eq!(
+        refuted,
+        expected.map(|(name, code)| (name.to_owned(), code))
+    );
+    let ours = kernel::by_name("block_sparse_sm90").unwrap();
+    let results = analyze(&parse("block_sparse_sm90", ours.ptx()).unwrap());
+    let mut of_pass = results.iter().filter(|result| result.pass == wgmma::PASS);
+    assert!(of_pass.all(|result| result.answer == Answer::Proved && result.states > 10));
 }
 
 #[test]

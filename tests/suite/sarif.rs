@@ -1,4 +1,4 @@
-//! `analyze --format sarif` against the OASIS schema (`tests/sarif/schema-2.1.0.json`), and what the document says.
+//! `analyze --format sarif` and `verify --format sarif` against the OASIS schema (`tests/sarif/schema-2.1.0.json`), and what the document says.
 //!
 //! The validator knows the words that the schema uses, save `pattern` and `format`; one that it does not know is a failure.
 
@@ -170,6 +170,44 @@ fn documents_are_valid_and_say_what_was_found() {
         "cuda/defects/ptx/empty_row_nan.ptx"
     );
     assert!(place["region"]["startLine"].as_u64().unwrap() > 1);
+}
+
+/// What runs show, in the same words: checkers' findings at their lines, outputs outside their bounds.
+#[test]
+fn runs_give_documents_too() {
+    let schema = Schema::new();
+    let runs = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_flashproof"))
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .args(["verify", "--format", "sarif", "--case"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(schema.complaints(&document), [] as [&str; 0]);
+        (document, output.status.code())
+    };
+    let (clean, code) = runs(&["kernel=block_sparse_sm80 seqlen_q=16 seqlen_kv=16"]);
+    assert_eq!(code, Some(0), "{clean:#}");
+    assert_eq!(clean["runs"][0]["results"], json!([]));
+    for (defect, rule) in [
+        ("copy_barrier_missing", "shared-race"),
+        ("window_off_by_one", "output-outside-bound"),
+    ] {
+        let case = flashproof::kernel::defects()
+            .iter()
+            .find(|found| found.kernel.name() == defect)
+            .unwrap()
+            .case;
+        let (found, code) = runs(&[&format!("kernel={defect} {case}")]);
+        assert_eq!(code, Some(1), "{defect}");
+        let results = found["runs"][0]["results"].as_array().unwrap();
+        let result = results.iter().find(|result| result["ruleId"] == rule);
+        let result = result.unwrap_or_else(|| panic!("{defect}: {found:#}"));
+        assert_eq!(result["level"], "error");
+        let text = result["message"]["text"].as_str().unwrap();
+        assert!(text.contains(&format!("case: kernel={defect}")), "{text}");
+    }
 }
 
 #[test]

@@ -17,6 +17,9 @@ const STATES_MAX: usize = 20_000;
 /// Distinct values of a register at a loop head before only its low bits are kept.
 const VALUES_EXACT: usize = 12;
 
+/// The same for a register that only branches ask for.
+const VALUES_COUNTED: usize = 4;
+
 /// Low bits that are kept.
 const LOW_BITS: u32 = 4;
 
@@ -157,11 +160,17 @@ impl<'c, 'm> Explorer<'c, 'm> {
     /// Forgets the high bits of a register that keeps changing at a loop head, then the rest.
     fn widen(&mut self, block: BlockIndex, number: usize, id: ValueId) -> ValueId {
         let met = self.at_loop_heads.entry((block, number)).or_default();
-        if met.len() < VALUES_EXACT || met.contains(&id) {
+        let exact = self.slice.is_exact(number);
+        if met.len() < if exact { VALUES_EXACT } else { VALUES_COUNTED } || met.contains(&id) {
             met.insert(id);
             return id;
         }
         let value = self.values.get(id);
+        if !exact {
+            // What only branches ask for need not be a number.
+            let unknown = Value::unknown(value.differs());
+            return self.values.id(unknown);
+        }
         let low = value.map(|lane| lane.low(LOW_BITS));
         let widened = if met.len() < VALUES_EXACT + (1 << (LOW_BITS + 1)) {
             low
@@ -451,7 +460,7 @@ impl<'c, 'm> Explorer<'c, 'm> {
         for id in state.registers.iter_mut().flatten() {
             let value = self.values.get(*id);
             if value.symbol.is_some_and(|symbol| symbol / 4 == at) {
-                let forgotten = Value::unknown(value.differs());
+                let forgotten = value.forgotten();
                 *id = self.values.id(forgotten);
             }
         }

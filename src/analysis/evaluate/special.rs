@@ -7,6 +7,9 @@ use crate::ptx::SpecialRegister;
 impl Context<'_> {
     /// Value of a special register; other threads of a launch, or other launches, are not known.
     pub(super) fn special(&self, special: SpecialRegister) -> Value {
+        if let Some(known) = self.of_launch(special) {
+            return known;
+        }
         let [x, y, z] = self.cta;
         let each = |f: &dyn Fn(u64) -> u64| Value::each((0..x * y * z).map(f));
         let extent = |extent: u64| {

@@ -1,8 +1,8 @@
 //! Comparisons of numbers that are unknown but the same in all threads: what a path has decided once stays decided.
 
-use super::explore::Explorer;
+use super::explore::{Explorer, own_symbol};
 use super::state::{Comparison, Entry, State};
-use crate::analysis::value::{Value, ValueId};
+use crate::analysis::value::{Bits, Value, ValueId};
 use crate::ptx::{Compare, Instruction, Op, Predicate, ScalarType, TypeKind};
 use std::collections::HashMap;
 
@@ -71,7 +71,6 @@ impl Explorer<'_, '_> {
     /// number is the same in every iteration, and what it is compared with stays comparable. Everything that holds the old
     /// unknown is shifted by the same count.
     pub(super) fn rebase(&mut self, state: &mut State) {
-        let first = 4 * self.context.function.instructions.len();
         let mut shifts: HashMap<usize, (usize, u64)> = HashMap::new();
         for number in 0..self.slice.len() {
             let Some(id) = state.registers[number] else {
@@ -82,7 +81,7 @@ impl Explorer<'_, '_> {
             if let (Some(symbol), Some(offset), false) = (value.symbol, offset, value.varying)
                 && offset != 0
             {
-                let own = first + state.block * self.slice.len() + number;
+                let own = own_symbol(self.context, self.slice.len(), state.block, number);
                 shifts.entry(symbol).or_insert((own, offset));
             }
         }
@@ -130,6 +129,7 @@ impl Explorer<'_, '_> {
                 .expect("a number has no symbol");
             values.id(Value {
                 symbol: Some(*own),
+                base: Bits::UNKNOWN,
                 ..shifted
             })
         };

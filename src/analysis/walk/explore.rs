@@ -1,5 +1,6 @@
 //! Follows every path until no new state is met.
 
+use super::global::{Choices, asked_global};
 use super::meet::Meeting;
 use super::state::{Comparison, Entry, State, WrittenId, WrittenSets};
 use super::{Aligned, Divergence, Walk, aligned, asked, is_barrier};
@@ -18,6 +19,9 @@ const STATES_MAX: usize = 20_000;
 
 /// Distinct values of a register at a loop head before only its low bits are kept.
 const VALUES_EXACT: usize = 20;
+
+/// The same for a register that only branches ask for.
+const VALUES_COUNTED: usize = 4;
 
 /// Low bits that are kept.
 const LOW_BITS: u32 = 4;
@@ -53,6 +57,8 @@ pub(super) struct Explorer<'c, 'm> {
     nodes: Vec<Node>,
     seen: HashSet<Rc<State>>,
     at_loop_heads: HashMap<(BlockIndex, usize), HashSet<ValueId>>,
+    pub(super) gathered: HashMap<State, Vec<State>>,
+    pub(super) choices: Choices,
     pub(super) meetings: HashMap<(Met, Met), Meeting>,
     results: Results,
     pub(super) written: WrittenSets,
@@ -64,7 +70,10 @@ pub(super) struct Explorer<'c, 'm> {
 
 impl<'c, 'm> Explorer<'c, 'm> {
     pub(super) fn new(context: &'c Context<'m>, graph: Graph) -> Self {
-        let slice = Slice::new(context.function, &graph, asked);
+        let slice = match context.launch {
+            None => Slice::new(context.function, &graph, asked),
+            Some(_) => Slice::new(context.function, &graph, asked_global),
+        };
         let waits = context
             .function
             .instructions
@@ -93,6 +102,8 @@ impl<'c, 'm> Explorer<'c, 'm> {
             nodes: Vec::new(),
             seen: HashSet::new(),
             at_loop_heads: HashMap::new(),
+            gathered: HashMap::new(),
+            choices: Choices::default(),
             meetings: HashMap::new(),
             results: HashMap::new(),
             written: WrittenSets::new().0,
@@ -136,6 +147,9 @@ impl<'c, 'm> Explorer<'c, 'm> {
     /// Puts a state on the list unless it has been met.
     fn enter(&mut self, mut state: State, parent: Option<usize>) {
         self.settle(&mut state);
+        if self.graph.is_loop_head[state.block] {
+            self.gather(&mut state);
+        }
         let state = Rc::new(state);
         if self.seen.insert(Rc::clone(&state)) {
             self.nodes.push(Node { state, parent });
@@ -152,19 +166,6 @@ impl<'c, 'm> Explorer<'c, 'm> {
         }
         if self.graph.is_loop_head[state.block] {
             self.rebase(state);
-            // What is known of values that no register has any more would only tell states apart.
-            let kept = |id: ValueId| {
-                state.registers.contains(&Some(id)) || self.walk.values.get(id).symbol.is_none()
-            };
-            let dropped: Vec<Comparison> = state
-                .facts
-                .keys()
-                .filter(|fact| !(kept(fact.a) && kept(fact.b)))
-                .copied()
-                .collect();
-            for fact in dropped {
-                state.facts.remove(&fact);
-            }
         }
         for number in 0..self.slice.len() {
             if self.graph.is_loop_head[state.block] {
@@ -172,15 +173,28 @@ impl<'c, 'm> Explorer<'c, 'm> {
                     state.registers[number].map(|id| self.widen(state.block, number, id));
             }
         }
+        // What is known of values that no register has any more would only tell states apart.
+        let held: HashSet<ValueId> = state.registers.iter().flatten().copied().collect();
+        let kept = |id: ValueId| held.contains(&id) || self.walk.values.get(id).symbol.is_none();
+        state.facts.retain(|fact, _| kept(fact.a) && kept(fact.b));
     }
 
     fn widen(&mut self, block: BlockIndex, number: usize, id: ValueId) -> ValueId {
         let met = self.at_loop_heads.entry((block, number)).or_default();
-        if met.len() < VALUES_EXACT || met.contains(&id) {
+        let limit = if self.slice.is_exact(number) {
+            VALUES_EXACT
+        } else {
+            VALUES_COUNTED
+        };
+        if met.len() < limit || met.contains(&id) {
             met.insert(id);
             return id;
         }
         let value = self.walk.values.get(id);
+        // What only branches ask for need not be a number.
+        if !self.slice.is_exact(number) && !value.differs() {
+            return self.walk.values.id(Value::unknown(false));
+        }
         let widened = if met.len() < VALUES_EXACT + (1 << (LOW_BITS + 1)) {
             value.map(|lane| lane.low(LOW_BITS))
         } else {
@@ -214,6 +228,18 @@ impl<'c, 'm> Explorer<'c, 'm> {
     }
 
     fn step(&mut self, node: usize) {
+        let mut left = vec![Vec::new()];
+        while let Some(made) = left.pop() {
+            self.choices = Choices {
+                made,
+                ..Choices::default()
+            };
+            self.follow(node);
+            left.append(&mut self.choices.others);
+        }
+    }
+
+    fn follow(&mut self, node: usize) {
         let mut state = (*self.nodes[node].state).clone();
         let block = self.graph.blocks[state.block].clone();
         let here = Here {
@@ -289,10 +315,7 @@ impl<'c, 'm> Explorer<'c, 'm> {
                     if let Some((of, negated)) = comparison {
                         state.facts.insert(of, taken != negated);
                     }
-                    if let Some(number) = self.slice.number(guard.register) {
-                        let value = Value::exact(u64::from(taken != guard.negated));
-                        state.registers[number] = Some(self.walk.values.id(value));
-                    }
+                    self.decide(&mut state, at, guard.register, taken != guard.negated);
                     self.go(node, &state, target);
                 }
             }
@@ -332,6 +355,11 @@ impl<'c, 'm> Explorer<'c, 'm> {
                 ..doing
             }
         };
+        if self.context.launch.is_some() {
+            self.global(state, at, op, &doing);
+            self.assign(state, at, instruction, &guard, here.branch.is_none());
+            return true;
+        }
         if let Some(access) = shared_access(op) {
             self.access(state, at, access, &doing, here.node);
         }
@@ -342,7 +370,13 @@ impl<'c, 'm> Explorer<'c, 'm> {
                 let read = |register| self.register(state, register);
                 self.context.operand(mask, &read).uniform() == Some(0xffff_ffff)
             }
-            None => is_barrier(op),
+            None => match op {
+                // One over a part of the CTA is another matter.
+                Op::BarrierSync { threads, .. } | Op::BarrierRed { threads, .. } => {
+                    self.is_whole_cta(state, *threads)
+                }
+                _ => false,
+            },
         };
         if together && !self.is_together(at, op, &doing, here) {
             return false;
@@ -382,7 +416,7 @@ impl<'c, 'm> Explorer<'c, 'm> {
             }
             _ => {}
         }
-        self.assign(state, at, instruction, &guard);
+        self.assign(state, at, instruction, &guard, false);
         true
     }
 
@@ -437,7 +471,14 @@ impl<'c, 'm> Explorer<'c, 'm> {
     }
 
     /// The registers an instruction writes.
-    fn assign(&mut self, state: &mut State, at: usize, instruction: &Instruction, guard: &Value) {
+    fn assign(
+        &mut self,
+        state: &mut State,
+        at: usize,
+        instruction: &Instruction,
+        guard: &Value,
+        chooses: bool,
+    ) {
         let writes = instruction.op.writes();
         if writes
             .iter()
@@ -465,6 +506,11 @@ impl<'c, 'm> Explorer<'c, 'm> {
                 self.results.insert((at, key), results.clone());
                 results
             }
+        };
+        let results = if chooses {
+            self.chosen(state, &instruction.op, results)
+        } else {
+            results
         };
         self.forget_symbols(state, at);
         for register in &writes {
@@ -498,7 +544,7 @@ impl<'c, 'm> Explorer<'c, 'm> {
         let mut forget = |id: ValueId| {
             let value = values.get(id);
             if value.symbol.is_some_and(|symbol| symbol / 4 == at) {
-                let forgotten = Value::unknown(value.differs());
+                let forgotten = value.forgotten();
                 values.id(forgotten)
             } else {
                 id
@@ -531,6 +577,16 @@ impl<'c, 'm> Explorer<'c, 'm> {
         path.reverse();
         path
     }
+}
+
+/// The symbol of a loop's own unknown in a register: above those of instructions.
+pub(super) fn own_symbol(
+    context: &Context<'_>,
+    registers: usize,
+    block: BlockIndex,
+    number: usize,
+) -> usize {
+    4 * context.function.instructions.len() + block * registers + number
 }
 
 /// Thread by thread one of two values, by a guard; what both share where the guard is not known.

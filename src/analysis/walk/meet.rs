@@ -41,11 +41,15 @@ struct Segment {
     certain: bool,
 }
 
-fn segments(threads: usize, side: &Side<'_>) -> Vec<Segment> {
+fn segments(threads: usize, side: &Side<'_>, offsets: bool) -> Vec<Segment> {
     (0..threads)
         .filter(|thread| side.shape.gives_address(*thread) && side.guard.number(*thread) != Some(0))
         .map(|thread| Segment {
-            start: side.address.lane(thread),
+            start: if offsets {
+                side.address.lane(thread)
+            } else {
+                side.address.bits(thread)
+            },
             giver: thread,
             certain: side.guard.number(thread).is_some(),
         })
@@ -56,15 +60,19 @@ fn segments(threads: usize, side: &Side<'_>) -> Vec<Segment> {
 pub(super) fn meet(threads: usize, first: &Side<'_>, second: &Side<'_>) -> Meeting {
     let mut found = Meeting::default();
     // Offsets from one unknown that is the same in all threads compare as numbers do.
-    let comparable = first.address.symbol == second.address.symbol
-        && !(first.address.symbol.is_some() && (first.address.varying || second.address.varying));
-    let (ours, theirs) = (segments(threads, first), segments(threads, second));
+    let offsets = first.address.symbol.is_some()
+        && first.address.symbol == second.address.symbol
+        && !(first.address.varying || second.address.varying);
+    let (ours, theirs) = (
+        segments(threads, first, offsets),
+        segments(threads, second, offsets),
+    );
     let (first_bytes, second_bytes) = (first.shape.bytes(), second.shape.bytes());
     let granule = first_bytes.max(second_bytes).next_power_of_two();
     let mut known: Vec<(u64, &Segment)> = Vec::new();
     let mut unknown: Vec<&Segment> = Vec::new();
     for segment in &ours {
-        match segment.start.value().filter(|_| comparable) {
+        match segment.start.value() {
             Some(start) => known.push((start, segment)),
             None => unknown.push(segment),
         }
@@ -80,14 +88,12 @@ pub(super) fn meet(threads: usize, first: &Side<'_>, second: &Side<'_>) -> Meeti
     };
     let rows =
         matches!(first.shape, Shape::Rows { .. }) || matches!(second.shape, Shape::Rows { .. });
-    let apart = |a: Bits, b: Bits| {
-        comparable && a.known & b.known & !(granule - 1) & (a.ones ^ b.ones) != 0
-    };
+    let apart = |a: Bits, b: Bits| a.known & b.known & !(granule - 1) & (a.ones ^ b.ones) != 0;
     for theirs in &theirs {
         if found.warps.is_some() && found.threads.is_some() {
             break;
         }
-        let Some(start) = theirs.start.value().filter(|_| comparable) else {
+        let Some(start) = theirs.start.value() else {
             for ours in &ours {
                 if !apart(ours.start, theirs.start) {
                     open(&mut found, ours, theirs, rows);
