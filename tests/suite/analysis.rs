@@ -80,7 +80,9 @@ fn products_in_flight_are_left_alone() {
         let of = of.unwrap();
         match of.answer {
             Answer::Refuted => refuted.push((name, of.findings[0].code)),
-            answer => assert_eq!(answer, Answer::Proved, "{name}"),
+            answer @ (Answer::Proved | Answer::Unknown) => {
+                assert_eq!(answer, Answer::Proved, "{name}");
+            }
         }
     }
     refuted.sort();
