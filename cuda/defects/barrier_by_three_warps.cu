@@ -2,7 +2,7 @@
 ///
 /// Wrong      A barrier of all threads inside a branch that one of four warps does not take.
 /// Ancestor   https://github.com/ggml-org/llama.cpp/issues/27678
-/// Finding    shared-race, barrier-after-exit
+/// Finding    shared-race, barrier-after-exit; statically barrier-divergence, interval-race
 /// Case       seqlen_q=64 seqlen_kv=128
 /// Launch     as kernels/window_sm80.toml says, f16, head_dim 32 only
 /// Repaired   -DREPAIRED: the step as common/window.cuh has it; the code is the kernel's

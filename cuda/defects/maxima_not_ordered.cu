@@ -2,7 +2,7 @@
 ///
 /// Wrong      Three of the four were written by other warps.
 /// Ancestor   https://github.com/ggml-org/llama.cpp/pull/13438
-/// Finding    shared-race
+/// Finding    shared-race; statically copy-wait-barrier, interval-race
 /// Case       seqlen_q=64 seqlen_kv=128
 /// Launch     as kernels/bsfa_sm80.toml says, f16, head_dim 32 only
 /// Repaired   -DREPAIRED: the step as common/threshold.cuh has it; the code is the kernel's

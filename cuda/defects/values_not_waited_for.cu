@@ -3,7 +3,7 @@
 /// Wrong      The wait that belonged to the copies of the tile before is gone with the barrier's
 ///            comment.
 /// Ancestor   https://github.com/Dao-AILab/flash-attention commit 1c41d2b0
-/// Finding    async-copy-read-early
+/// Finding    async-copy-read-early; statically copy-wait-distance
 /// Case       seqlen_q=64 seqlen_kv=128
 /// Launch     as kernels/bsfa_sm80.toml says, f16, head_dim 32 only
 /// Repaired   -DREPAIRED: the step as common/threshold.cuh has it; the code is the kernel's

@@ -168,10 +168,10 @@ static DEFECTS: LazyLock<Vec<Defect>> = LazyLock::new(|| {
     })
     .collect();
     of_kernel!(list, "window_sm80", 32,
-        "barrier_by_three_warps": Findings(&["shared-race", "barrier-after-exit"]), [], "seqlen_q=64 seqlen_kv=128";
+        "barrier_by_three_warps": Findings(&["shared-race", "barrier-after-exit"]), ["barrier-divergence", "interval-race"], "seqlen_q=64 seqlen_kv=128";
         "diagonal_from_first_key": Disagree, [], "seqlen_q=20 seqlen_kv=64 layout=causal";
         "edge_tile_taken_for_full": Disagree, [], "seqlen_q=64 seqlen_kv=128 layout=window(100,-)";
-        "empty_row_mean_of_values": Disagree, [], "seqlen_q=40 seqlen_kv=16 layout=causal";
+        "empty_row_mean_of_values": Disagree, ["finite-sentinel"], "seqlen_q=40 seqlen_kv=16 layout=causal";
         "first_tile_late": Disagree, [], "seqlen_q=16 seqlen_kv=200 layout=window(90,-)";
         "kv_head_by_heads": Disagree, [], "num_q_heads=6 num_kv_heads=3 seqlen_q=16 seqlen_kv=64";
         "last_tile_floor": Disagree, [], "seqlen_q=16 seqlen_kv=80";
@@ -190,13 +190,13 @@ static DEFECTS: LazyLock<Vec<Defect>> = LazyLock::new(|| {
         "edge_tile_tested": Findings(&["tile-decision"]), [], "num_q_heads=4 num_kv_heads=4 seqlen_q=64 seqlen_kv=250 layout=causal values=integers";
         "kept_bit_of_next_tile": Findings(&["tile-decision"]), [], "num_q_heads=4 num_kv_heads=4 seqlen_q=64 seqlen_kv=256";
         "last_tile_dropped": Findings(&["tile-decision"]), [], "num_q_heads=4 num_kv_heads=4 seqlen_q=64 seqlen_kv=256 values=integers";
-        "maxima_not_ordered": Findings(&["shared-race"]), [], "seqlen_q=64 seqlen_kv=128";
+        "maxima_not_ordered": Findings(&["shared-race"]), ["copy-wait-barrier", "interval-race"], "seqlen_q=64 seqlen_kv=128";
         "negative_maxima_lost": Findings(&["tile-decision"]), [], "num_q_heads=3 seqlen_q=305 seqlen_kv=256 values=one_key seed=60993961";
         "scratch_past_shared_memory": Findings(&["out-of-bounds"]), [], "seqlen_q=64 seqlen_kv=128";
         "threshold_not_offset": Findings(&["tile-decision"]), [], "seqlen_q=64 seqlen_kv=256 layout=causal values=integers";
         "threshold_of_kv_head": Findings(&["tile-decision"]), [], "num_q_heads=4 num_kv_heads=2 seqlen_q=64 seqlen_kv=256 values=integers";
         "threshold_strict": Findings(&["tile-decision"]), [], "num_q_heads=4 num_kv_heads=2 seqlen_q=15 seqlen_kv=230 values=q_zero seed=727177936";
-        "values_not_waited_for": Findings(&["async-copy-read-early"]), [], "seqlen_q=64 seqlen_kv=128";
+        "values_not_waited_for": Findings(&["async-copy-read-early"]), ["copy-wait-distance"], "seqlen_q=64 seqlen_kv=128";
     );
     of_kernel!(list, "block_sparse_sm90", 64,
         "barriers_not_published": Findings(&["mbarrier-init-unordered"]), [], "head_dim=64 seqlen_q=64 seqlen_kv=64";
@@ -204,7 +204,7 @@ static DEFECTS: LazyLock<Vec<Defect>> = LazyLock::new(|| {
         "copies_wait_for_a_release": Findings(&["deadlock"]), [], "head_dim=64 seqlen_q=64 seqlen_kv=64";
         "empty_list_copies_queries": Findings(&["deadlock"]), [], "head_dim=64 seqlen_q=700 seqlen_kv=32 layout=causal";
         "every_thread_releases": Findings(&["deadlock", "mbarrier-over-arrival"]), [], "head_dim=64 seqlen_q=64 seqlen_kv=512";
-        "infinity_less_infinity": Disagree, [], "head_dim=64 seqlen_q=128 seqlen_kv=128 layout=window(3,3)";
+        "infinity_less_infinity": Disagree, ["unguarded-infinity"], "head_dim=64 seqlen_q=128 seqlen_kv=128 layout=window(3,3)";
         "key_rows_overlap": Disagree, [], "head_dim=64 seqlen_q=16 seqlen_kv=64";
         "last_entry_dropped": Disagree, [], "head_dim=64 seqlen_q=64 seqlen_kv=256";
         "list_read_past_its_end": Findings(&["out-of-bounds"]), [], "head_dim=64 seqlen_q=256 seqlen_kv=256 layout=blocks(400,128,64,1)";
@@ -255,7 +255,7 @@ mod tests {
             let entry = &manifest.entries()[0];
             let (kernel, _) = entry.rsplit_once("_f16_").unwrap();
             let kernel = code(by_name(kernel).unwrap().ptx(), entry);
-            assert!(kernel.len() > 1000);
+            assert!(kernel.len() > 500);
             let name = defect.kernel.name();
             assert_eq!(code(defect.repaired.ptx(), entry), kernel, "{name}");
             assert_ne!(code(defect.kernel.ptx(), entry), kernel, "{name}");

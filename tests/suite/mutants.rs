@@ -14,6 +14,8 @@ fn every_mutant_is_caught_and_the_right_kernel_is_not() {
     };
     let list = mutants();
     assert!(list.len() >= 60, "{} mutants", list.len());
+    let kernels = flashproof::kernel::defects().len();
+    assert!(kernels >= 60, "{kernels} defects of kernels");
     let findings = run(&list, &trials(&plan).unwrap(), None, || {}).unwrap();
     let missed: Vec<&str> = findings
         .mutants
