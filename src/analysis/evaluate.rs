@@ -1,6 +1,7 @@
 //! What an instruction makes of the values it reads, for all threads of a CTA at once.
 
 mod launch;
+mod place;
 mod special;
 
 pub(super) use launch::Launch;
@@ -9,7 +10,7 @@ use super::value::{Bits, Value};
 use crate::ptx::{
     Address, AddressBase, BoolOp, Compare, Function, IntegerBinary, IntegerUnary, LogicOp, Module,
     Op, Operand, ProductPart, RegisterId, ScalarType, ShiftDirection, ShuffleMode, Sm90, Space,
-    SpecialRegister, Symbol, TypeKind, Variable,
+    SpecialRegister, Symbol, TypeKind,
 };
 
 /// A function with the launch it declares.
@@ -41,7 +42,7 @@ impl<'m> Context<'m> {
         let threads = cta
             .iter()
             .try_fold(1_u64, |threads, extent| threads.checked_mul(*extent))?;
-        let shared = lay_out(&module.variables, &function.variables);
+        let shared = place::lay_out(&module.variables, &function.variables);
         let exact_cta = function.directives.reqntid.is_some();
         (1..=THREADS_MAX).contains(&threads).then_some(Self {
             module,
@@ -388,29 +389,6 @@ fn plus(value: &Value, offset: i64, mask: u64) -> Value {
     value
         .linear(&offset, false, mask)
         .unwrap_or_else(|| Value::unknown(value.differs()))
-}
-
-/// Addresses of shared variables: one after the other, dynamic shared memory last. Any other layout that keeps the
-/// alignments would do.
-fn lay_out(module: &[Variable], function: &[Variable]) -> [Vec<Option<u64>>; 2] {
-    let mut end = 0_u64;
-    let mut place = |variable: &Variable| {
-        (variable.space == Space::Shared && variable.bytes() > 0).then(|| {
-            let start = end.next_multiple_of(u64::from(variable.alignment()));
-            end = start + variable.bytes();
-            start
-        })
-    };
-    let mut lists = [module, function].map(|list| list.iter().map(&mut place).collect::<Vec<_>>());
-    for (list, variables) in lists.iter_mut().zip([module, function]) {
-        for (address, variable) in list.iter_mut().zip(variables) {
-            if variable.space == Space::Shared && variable.bytes() == 0 {
-                // All unsized arrays start at the same place; 128 bytes is what any access may need.
-                *address = Some(end.next_multiple_of(u64::from(variable.alignment().max(128))));
-            }
-        }
-    }
-    lists
 }
 
 /// The bits of a value of type `ty` as a 64-bit number: sign-extended for signed types.

@@ -171,7 +171,7 @@ impl<'c, 'm> Explorer<'c, 'm> {
             let unknown = Value::unknown(value.differs());
             return self.values.id(unknown);
         }
-        let low = value.map(|lane| lane.low(LOW_BITS));
+        let low = value.forgotten().map(|lane| lane.low(LOW_BITS));
         let widened = if met.len() < VALUES_EXACT + (1 << (LOW_BITS + 1)) {
             low
         } else {

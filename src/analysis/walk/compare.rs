@@ -1,6 +1,7 @@
 //! Comparisons of numbers that are unknown but the same in all threads: what a path has decided once stays decided.
 
-use super::explore::{Explorer, own_symbol};
+use super::explore::Explorer;
+use super::gather::own_symbol;
 use super::state::{Comparison, Entry, State};
 use crate::analysis::value::{Bits, Value, ValueId};
 use crate::ptx::{Compare, Instruction, Op, Predicate, ScalarType, TypeKind};
@@ -71,7 +72,7 @@ impl Explorer<'_, '_> {
     /// number is the same in every iteration, and what it is compared with stays comparable. Everything that holds the old
     /// unknown is shifted by the same count.
     pub(super) fn rebase(&mut self, state: &mut State) {
-        let mut shifts: HashMap<usize, (usize, u64)> = HashMap::new();
+        let mut shifts: HashMap<usize, (usize, u64, Bits)> = HashMap::new();
         for number in 0..self.slice.len() {
             let Some(id) = state.registers[number] else {
                 continue;
@@ -82,11 +83,11 @@ impl Explorer<'_, '_> {
                 && offset != 0
             {
                 let own = own_symbol(self.context, self.slice.len(), state.block, number);
-                shifts.entry(symbol).or_insert((own, offset));
+                shifts.entry(symbol).or_insert((own, offset, value.bits(0)));
             }
         }
         // A symbol that another is about to become must not be held by anything that stays.
-        let targets: Vec<usize> = shifts.values().map(|(own, _)| *own).collect();
+        let targets: Vec<usize> = shifts.values().map(|(own, ..)| *own).collect();
         let clashes =
             |id: ValueId| {
                 self.walk.values.get(id).symbol.is_some_and(|symbol| {
@@ -111,7 +112,8 @@ impl Explorer<'_, '_> {
         let values = &mut self.walk.values;
         let mut shift = |id: ValueId| {
             let value = values.get(id).clone();
-            let Some((own, offset)) = value.symbol.and_then(|symbol| shifts.get(&symbol)) else {
+            let Some((own, offset, base)) = value.symbol.and_then(|symbol| shifts.get(&symbol))
+            else {
                 return id;
             };
             let offset = Value::exact(*offset);
@@ -129,7 +131,7 @@ impl Explorer<'_, '_> {
                 .expect("a number has no symbol");
             values.id(Value {
                 symbol: Some(*own),
-                base: Bits::UNKNOWN,
+                base: *base,
                 ..shifted
             })
         };

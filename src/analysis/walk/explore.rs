@@ -2,7 +2,7 @@
 
 use super::global::{Choices, asked_global};
 use super::meet::Meeting;
-use super::state::{Comparison, Entry, State, WrittenId, WrittenSets};
+use super::state::{State, WrittenId, WrittenSets};
 use super::{Aligned, Divergence, Walk, aligned, asked, is_barrier};
 use crate::analysis::access::shared_access;
 use crate::analysis::control_flow::{BlockIndex, Graph};
@@ -196,7 +196,7 @@ impl<'c, 'm> Explorer<'c, 'm> {
             return self.walk.values.id(Value::unknown(false));
         }
         let widened = if met.len() < VALUES_EXACT + (1 << (LOW_BITS + 1)) {
-            value.map(|lane| lane.low(LOW_BITS))
+            value.forgotten().map(|lane| lane.low(LOW_BITS))
         } else {
             Value::unknown(value.differs())
         };
@@ -512,7 +512,8 @@ impl<'c, 'm> Explorer<'c, 'm> {
         } else {
             results
         };
-        self.forget_symbols(state, at);
+        // The symbols of an instruction stand for its latest result.
+        self.forget(state, |symbol| symbol / 4 == at);
         for register in &writes {
             if let Some(number) = self.slice.number(*register) {
                 state.conditions.remove(&number);
@@ -538,34 +539,6 @@ impl<'c, 'm> Explorer<'c, 'm> {
         }
     }
 
-    /// The symbols of an instruction stand for its latest result: what still holds an earlier one is unknown.
-    fn forget_symbols(&mut self, state: &mut State, at: usize) {
-        let values = &mut self.walk.values;
-        let mut forget = |id: ValueId| {
-            let value = values.get(id);
-            if value.symbol.is_some_and(|symbol| symbol / 4 == at) {
-                let forgotten = value.forgotten();
-                values.id(forgotten)
-            } else {
-                id
-            }
-        };
-        for id in state.registers.iter_mut().flatten() {
-            *id = forget(*id);
-        }
-        state.entries = state
-            .entries
-            .iter()
-            .map(|entry| Entry {
-                address: forget(entry.address),
-                ..*entry
-            })
-            .collect();
-        let mut stays = |of: &Comparison| forget(of.a) == of.a && forget(of.b) == of.b;
-        state.facts.retain(|of, _| stays(of));
-        state.conditions.retain(|_, (of, _)| stays(of));
-    }
-
     /// Blocks from the entry to a node.
     pub(super) fn path(&self, node: usize) -> Vec<BlockIndex> {
         let mut path = Vec::new();
@@ -577,16 +550,6 @@ impl<'c, 'm> Explorer<'c, 'm> {
         path.reverse();
         path
     }
-}
-
-/// The symbol of a loop's own unknown in a register: above those of instructions.
-pub(super) fn own_symbol(
-    context: &Context<'_>,
-    registers: usize,
-    block: BlockIndex,
-    number: usize,
-) -> usize {
-    4 * context.function.instructions.len() + block * registers + number
 }
 
 /// Thread by thread one of two values, by a guard; what both share where the guard is not known.

@@ -5,8 +5,10 @@
 //! are therefore taken together from the fifth on: a register in which they differ becomes an unknown of the loop's own.
 //! Where flags go with what was copied, the states differ in that too and stay apart.
 
-use super::explore::{Explorer, own_symbol};
+use super::explore::Explorer;
 use super::state::{Comparison, Entry, State};
+use crate::analysis::control_flow::BlockIndex;
+use crate::analysis::evaluate::Context;
 use crate::analysis::value::{Value, ValueId};
 
 /// States at a loop head that are kept apart.
@@ -51,7 +53,7 @@ impl Explorer<'_, '_> {
             let alike = !values.get(one).differs() && !values.get(two).differs();
             let own = own_symbol(self.context, self.slice.len(), state.block, number);
             let value = if alike {
-                self.forget(state, own);
+                self.forget(state, |symbol| symbol == own);
                 Value::result_of(own, false)
             } else {
                 Value::unknown(true)
@@ -67,11 +69,11 @@ impl Explorer<'_, '_> {
     }
 
     /// What holds a symbol that is about to stand for another number is no longer known.
-    fn forget(&mut self, state: &mut State, symbol: usize) {
+    pub(super) fn forget(&mut self, state: &mut State, gone: impl Fn(usize) -> bool) {
         let values = &mut self.walk.values;
         let mut forget = |id: ValueId| {
             let value = values.get(id);
-            if value.symbol == Some(symbol) {
+            if value.symbol.is_some_and(&gone) {
                 let forgotten = value.forgotten();
                 values.id(forgotten)
             } else {
@@ -93,4 +95,14 @@ impl Explorer<'_, '_> {
         state.facts.retain(|of, _| stays(of));
         state.conditions.retain(|_, (of, _)| stays(of));
     }
+}
+
+/// The symbol of a loop's own unknown in a register: above those of instructions.
+pub(super) fn own_symbol(
+    context: &Context<'_>,
+    registers: usize,
+    block: BlockIndex,
+    number: usize,
+) -> usize {
+    4 * context.function.instructions.len() + block * registers + number
 }
