@@ -2,7 +2,7 @@
 ///
 /// Wrong      The products may read them as they were before.
 /// Ancestor   https://github.com/pengcuo/FlashMLA-ETAP/pull/3 (a fence left out)
-/// Finding    wgmma-fence-missing
+/// Finding    wgmma-fence-missing; statically wgmma-unfenced
 /// Case       head_dim=64 seqlen_q=64 seqlen_kv=128
 /// Launch     as kernels/block_sparse_sm90.toml says, f16, head_dim 64 only
 /// Repaired   -DREPAIRED: the step as common/paired_lists.cuh has it; the code is the kernel's

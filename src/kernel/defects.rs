@@ -222,9 +222,9 @@ static DEFECTS: LazyLock<Vec<Defect>> = LazyLock::new(|| {
         "stages_restart_with_queries": Disagree, [], "head_dim=64 num_q_heads=6 num_kv_heads=6 seqlen_q=64 seqlen_kv=128";
         "tma_bytes_long": Findings(&["deadlock"]), [], "head_dim=64 seqlen_q=64 seqlen_kv=128";
         "tma_bytes_short": Findings(&["deadlock", "bulk-copy-read-early"]), [], "head_dim=64 seqlen_q=64 seqlen_kv=128";
-        "wgmma_commit_missing": Findings(&["wgmma-accumulator-in-flight"]), [], "head_dim=64 seqlen_q=64 seqlen_kv=128";
-        "wgmma_fence_missing": Findings(&["wgmma-fence-missing"]), [], "head_dim=64 seqlen_q=64 seqlen_kv=128";
-        "wgmma_wait_too_few": Findings(&["wgmma-accumulator-in-flight"]), [], "head_dim=64 seqlen_q=64 seqlen_kv=128";
+        "wgmma_commit_missing": Findings(&["wgmma-accumulator-in-flight"]), ["wgmma-operand-rewritten", "wgmma-unwaited"], "head_dim=64 seqlen_q=64 seqlen_kv=128";
+        "wgmma_fence_missing": Findings(&["wgmma-fence-missing"]), ["wgmma-unfenced"], "head_dim=64 seqlen_q=64 seqlen_kv=128";
+        "wgmma_wait_too_few": Findings(&["wgmma-accumulator-in-flight"]), ["wgmma-operand-rewritten", "wgmma-unwaited"], "head_dim=64 seqlen_q=64 seqlen_kv=128";
     );
     list
 });
