@@ -215,17 +215,7 @@ impl<'m> Context<'m> {
             }
             Op::Logic {
                 operation, d, a, b, ..
-            } => one(
-                d,
-                Some(Value::combine(
-                    &[&get(a), &get(b)],
-                    |bits| match operation {
-                        LogicOp::And => bits[0].and(bits[1]),
-                        LogicOp::Or => bits[0].or(bits[1]),
-                        LogicOp::Xor => bits[0].xor(bits[1]),
-                    },
-                )),
-            ),
+            } => one(d, Some(logic(*operation, &get(a), &get(b)))),
             Op::Not { d, a, .. } => one(d, Some(Value::combine(&[&get(a)], |bits| bits[0].not()))),
             Op::Shift {
                 direction,
@@ -482,6 +472,20 @@ fn product(a: Bits, b: Bits) -> Bits {
         (Some(0), _) | (_, Some(0)) => Bits::exact(0),
         _ => low,
     }
+}
+
+fn logic(operation: LogicOp, a: &Value, b: &Value) -> Value {
+    if operation == LogicOp::And {
+        let bit = |of: &Value, mask: &Value| of.bit(mask.uniform()?);
+        if let Some(bit) = bit(a, b).or_else(|| bit(b, a)) {
+            return bit;
+        }
+    }
+    Value::combine(&[a, b], |bits| match operation {
+        LogicOp::And => bits[0].and(bits[1]),
+        LogicOp::Or => bits[0].or(bits[1]),
+        LogicOp::Xor => bits[0].xor(bits[1]),
+    })
 }
 
 fn shift(direction: ShiftDirection, ty: ScalarType, a: &Value, b: &Value) -> Value {

@@ -136,6 +136,14 @@ impl Bits {
     }
 }
 
+/// Symbols below this stand for results; above, for one bit of one.
+const BIT_SYMBOLS: u32 = 40;
+
+/// The result that a symbol is, or is a bit of.
+pub(super) const fn origin(symbol: usize) -> usize {
+    symbol & ((1 << BIT_SYMBOLS) - 1)
+}
+
 /// `symbol + offset` in every thread.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Value {
@@ -189,6 +197,20 @@ impl Value {
             varying,
             lanes: Rc::new([Bits::exact(0)]),
         }
+    }
+
+    /// One bit of a result that is the same in all threads: the same unknown wherever it is taken.
+    pub(super) fn bit(&self, mask: u64) -> Option<Self> {
+        let symbol = self.symbol.filter(|symbol| origin(*symbol) == *symbol)?;
+        let plain = !self.varying && self.lanes.len() == 1 && self.lanes[0].value() == Some(0);
+        if !(plain && mask.is_power_of_two() && self.base.known & mask == 0) {
+            return None;
+        }
+        let bit = usize::try_from(mask.trailing_zeros()).expect("below 64") + 1;
+        Some(Self {
+            base: Bits::UNKNOWN.cut(mask),
+            ..Self::result_of(symbol | bit << BIT_SYMBOLS, false)
+        })
     }
 
     /// True where nothing but a few bits is known, the same in all threads.
@@ -270,6 +292,15 @@ impl Value {
             lanes: self.lanes.iter().map(|lane| f(*lane)).collect(),
         }
         .shrink()
+    }
+
+    /// The low bits: of the offset from an unknown of which nothing is known, else of the whole.
+    pub(super) fn low(&self, count: u32) -> Self {
+        if self.symbol.is_some() && self.base.low(count).known == 0 {
+            self.map(|lane| lane.low(count))
+        } else {
+            self.forgotten().map(|lane| lane.low(count))
+        }
     }
 
     /// A value whose bits in each thread are `f` of the operands'.

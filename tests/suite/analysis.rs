@@ -121,24 +121,32 @@ fn copy_defects_are_refuted_and_their_twins_are_not() {
     }
 }
 
-/// The other defects are about other things: copies and waits are right in all of them.
+/// Defects of copies are refuted; the others are about other things, and copies and waits are right in all of them. Of one
+/// whose threads part around a barrier the pass says that it cannot follow the copies.
 #[test]
 fn other_defects_are_left_alone() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cuda/defects/ptx");
     let mut count = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        if ["wait_group_off_by_one.ptx", "copy_barrier_missing.ptx"].contains(&name.as_str()) {
-            continue;
-        }
+        let expected = match name.as_str() {
+            "wait_group_off_by_one.ptx" | "values_not_waited_for.ptx" => {
+                (Answer::Refuted, vec![copy_wait::DISTANCE.0])
+            }
+            "copy_barrier_missing.ptx" | "maxima_not_ordered.ptx" => {
+                (Answer::Refuted, vec![copy_wait::BARRIER.0])
+            }
+            "barrier_by_three_warps.ptx" => (Answer::Unknown, vec!["copy-wait-undecided"]),
+            _ => (Answer::Proved, vec![]),
+        };
         assert_eq!(
             copy_wait_of(&format!("defects/ptx/{name}")),
-            [(Answer::Proved, vec![])],
+            [expected],
             "{name}"
         );
         count += 1;
     }
-    assert!(count >= 18, "{count} texts");
+    assert!(count >= 70, "{count} texts");
 }
 
 /// Each defect that can be seen without running it, with the pass that refutes it; its twin is refuted by none.

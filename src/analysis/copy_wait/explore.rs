@@ -6,7 +6,7 @@ use super::state::{Copy, Stage, State};
 use crate::analysis::control_flow::{BlockIndex, Graph};
 use crate::analysis::evaluate::Context;
 use crate::analysis::slice::Slice;
-use crate::analysis::value::{Value, ValueId, Values};
+use crate::analysis::value::{Value, ValueId, Values, origin};
 use crate::ptx::{Address, Instruction, Op, Operand, Predicate, RegisterId};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
@@ -171,7 +171,7 @@ impl<'c, 'm> Explorer<'c, 'm> {
             let unknown = Value::unknown(value.differs());
             return self.values.id(unknown);
         }
-        let low = value.forgotten().map(|lane| lane.low(LOW_BITS));
+        let low = value.low(LOW_BITS);
         let widened = if met.len() < VALUES_EXACT + (1 << (LOW_BITS + 1)) {
             low
         } else {
@@ -459,7 +459,7 @@ impl<'c, 'm> Explorer<'c, 'm> {
     fn forget_symbols(&mut self, state: &mut State, at: usize) {
         for id in state.registers.iter_mut().flatten() {
             let value = self.values.get(*id);
-            if value.symbol.is_some_and(|symbol| symbol / 4 == at) {
+            if value.symbol.is_some_and(|symbol| origin(symbol) / 4 == at) {
                 let forgotten = value.forgotten();
                 *id = self.values.id(forgotten);
             }

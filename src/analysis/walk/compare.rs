@@ -3,7 +3,7 @@
 use super::explore::Explorer;
 use super::gather::own_symbol;
 use super::state::{Comparison, Entry, State};
-use crate::analysis::value::{Bits, Value, ValueId};
+use crate::analysis::value::{Bits, Value, ValueId, origin};
 use crate::ptx::{Compare, Instruction, Op, Predicate, ScalarType, TypeKind};
 use std::collections::HashMap;
 
@@ -88,12 +88,11 @@ impl Explorer<'_, '_> {
         }
         // A symbol that another is about to become must not be held by anything that stays.
         let targets: Vec<usize> = shifts.values().map(|(own, ..)| *own).collect();
-        let clashes =
-            |id: ValueId| {
-                self.walk.values.get(id).symbol.is_some_and(|symbol| {
-                    targets.contains(&symbol) && !shifts.contains_key(&symbol)
-                })
-            };
+        let clashes = |id: ValueId| {
+            self.walk.values.get(id).symbol.is_some_and(|symbol| {
+                targets.contains(&origin(symbol)) && !shifts.contains_key(&symbol)
+            })
+        };
         let addresses = state.entries.iter().map(|entry| entry.address);
         let compared = state
             .facts

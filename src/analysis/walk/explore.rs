@@ -196,7 +196,7 @@ impl<'c, 'm> Explorer<'c, 'm> {
             return self.walk.values.id(Value::unknown(false));
         }
         let widened = if met.len() < VALUES_EXACT + (1 << (LOW_BITS + 1)) {
-            value.forgotten().map(|lane| lane.low(LOW_BITS))
+            value.low(LOW_BITS)
         } else {
             Value::unknown(value.differs())
         };

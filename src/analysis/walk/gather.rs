@@ -9,7 +9,7 @@ use super::explore::Explorer;
 use super::state::{Comparison, Entry, State};
 use crate::analysis::control_flow::BlockIndex;
 use crate::analysis::evaluate::Context;
-use crate::analysis::value::{Value, ValueId};
+use crate::analysis::value::{Value, ValueId, origin};
 
 /// States at a loop head that are kept apart.
 const APART: usize = 4;
@@ -73,7 +73,7 @@ impl Explorer<'_, '_> {
         let values = &mut self.walk.values;
         let mut forget = |id: ValueId| {
             let value = values.get(id);
-            if value.symbol.is_some_and(&gone) {
+            if value.symbol.is_some_and(|symbol| gone(origin(symbol))) {
                 let forgotten = value.forgotten();
                 values.id(forgotten)
             } else {
