@@ -9,6 +9,7 @@ pub mod figure;
 pub mod heat;
 pub mod kernel_table;
 pub mod layout;
+pub mod mechanism;
 pub mod mutants;
 pub mod registered;
 pub mod resources;
