@@ -6,7 +6,7 @@ use super::{Failure, write_file};
 use crate::convert::usize_to_f64;
 use crate::report::accuracy::{Accuracy, figure, pairs_figure, words};
 use crate::report::figure::Figure;
-use crate::report::{families, heat, mechanism, registered, svg, table::Table};
+use crate::report::{families, forest, heat, mechanism, registered, svg, table::Table};
 use crate::retrieval::published_dev_scores;
 use crate::stats::BandOptions;
 use crate::study::{
@@ -90,7 +90,13 @@ pub(super) fn publish(place: &Place, extras: &Extras, out: &mut dyn Write) -> Re
         pairs_table(&results.plan, &scores).csv(),
     )?;
     if results.plan.noise != Family::None {
-        write_figure(place, "", &figure(&accuracy))?;
+        if results.plan.arms.len() > forest::LINES_MAX {
+            let forest = forest::of_differences(&accuracy);
+            write_file(&place.file(".svg"), forest.svg())?;
+            write_file(&place.file(".png"), forest.png())?;
+        } else {
+            write_figure(place, "", &figure(&accuracy))?;
+        }
         if results.plan.pairs.len() <= PANELS_MAX {
             write_figure(place, "_pairs", &pairs_figure(&accuracy, &scores))?;
         }

@@ -164,7 +164,7 @@ fn points(curve: &Curve) -> Vec<Point> {
 }
 
 /// Achieved share of every level, from the first arm: documents do not depend on the arm.
-fn levels(curves: &[Curve]) -> Vec<(f64, String)> {
+pub(super) fn levels(curves: &[Curve]) -> Vec<(f64, String)> {
     let first = curves.first().map(|curve| curve.points.as_slice());
     first
         .unwrap_or_default()
@@ -183,7 +183,7 @@ fn achieved(curves: &[Curve], arm: &str, level: f64) -> f64 {
 }
 
 /// An arm with the density it realised.
-fn name_of(curves: &[Curve], arm: &str) -> String {
+pub(super) fn name_of(curves: &[Curve], arm: &str) -> String {
     let realised = curves
         .iter()
         .find(|curve| curve.arm == arm)
@@ -209,7 +209,7 @@ fn extent(curves: &[Curve]) -> (f64, f64) {
     (low, high)
 }
 
-fn caption(accuracy: &Accuracy<'_>) -> Vec<String> {
+pub(super) fn caption(accuracy: &Accuracy<'_>) -> Vec<String> {
     let plan = accuracy.plan;
     let Some(point) = accuracy
         .curves
