@@ -63,7 +63,7 @@ pub struct Eval {
     /// Make no cell: tables, plots and report from the stored results alone
     #[arg(long, requires = "plan", conflicts_with = "shard")]
     pub stored: bool,
-    /// Make no cell: run N documents of each context language and write what the arms see of them (NAME_mechanism.csv)
+    /// Make no cell: run N documents of each context language and write what the arms see of them (NAME_mechanism.csv and a figure)
     #[arg(long, value_name = "N", requires = "plan", conflicts_with_all = ["shard", "stored"])]
     pub mechanism: Option<usize>,
     /// Task

@@ -2,7 +2,7 @@
 
 use super::model::Model;
 use super::progress::StudyBar;
-use super::publish::{Extras, mechanism_table, publish};
+use super::publish::{Extras, publish, publish_mechanism};
 use super::through::{self, Through};
 use super::{Failure, Status, write_file};
 use crate::cli;
@@ -88,9 +88,7 @@ fn planned(path: &Path, arguments: &cli::Eval, out: &mut dyn Write) -> Result<St
             bar.set_position(u64::try_from(done).unwrap_or(u64::MAX));
         });
         bar.finish_and_clear();
-        let table = mechanism_table(&rows.map_err(Failure::input)?);
-        write_file(&place.file("_mechanism.csv"), table.csv())?;
-        out.write_all(table.text().as_bytes())?;
+        publish_mechanism(&place, &plan, &rows.map_err(Failure::input)?, out)?;
         return Ok(Status::Agree);
     }
     let part = Place {

@@ -6,7 +6,7 @@ use super::{Failure, write_file};
 use crate::convert::usize_to_f64;
 use crate::report::accuracy::{Accuracy, figure, pairs_figure, words};
 use crate::report::figure::Figure;
-use crate::report::{families, forest, heat, registered, svg, table::Table};
+use crate::report::{families, forest, heat, mechanism, registered, svg, table::Table};
 use crate::retrieval::published_dev_scores;
 use crate::stats::BandOptions;
 use crate::study::{
@@ -355,13 +355,16 @@ fn registered_figures(
          By pair, block minus local: ![7 x 7 differences]({name}_heat.svg)\n"
     )];
     if let Ok(text) = std::fs::read_to_string(place.file("_mechanism.csv")) {
-        let table = parsed(&text);
-        write_figure(place, "_mechanism", &families::mechanism(answer, &table))?;
+        write_figure(place, "_mechanism", &mechanism::figure(&answer.plan, &text))?;
+        let changed = mechanism::first_places_table(&study::first_places(results, "dense"));
         sections.push(format!(
-            "## Mechanism\n\n![what the arms see]({name}_mechanism.svg)\n\n{}\n\
-             `gold_recall`: share of the (query, key) pairs attended whose key is of the gold crop and whose query is not. `mass`:\n\
-             share of the softmax weight that attended keys hold. `cosine`: to the dense vector. Means over documents, layers, heads.\n",
-            markdown_of(&text)
+            "## Mechanism\n\n![what the arms see]({name}_mechanism.svg)\n\n{}\n{}\n\
+             Whose first document changes, of all questions, pairs and seeds of the study: `right`, a context that answers is first\n\
+             under dense attention; `lost`, there but not under the arm; `gained`, under the arm alone. (From one wrong context to\n\
+             another is not in the stored ranks.)\n\n{}",
+            markdown_of(&text),
+            mechanism::LEGEND,
+            changed.markdown()
         ));
     }
     sections.extend(other_studies(place)?);
@@ -467,26 +470,16 @@ fn carried_sentences(place: &Place) -> Result<Vec<String>, Failure> {
     Ok(carried.iter().map(Through::sentence).collect())
 }
 
-pub(super) fn mechanism_table(rows: &[Mechanism]) -> Table {
-    let mut table = Table::new([
-        "arm",
-        "level",
-        "documents",
-        "density",
-        "gold_recall",
-        "mass",
-        "cosine",
-    ]);
-    for row in rows {
-        table.push([
-            row.arm.clone(),
-            row.level.to_string(),
-            row.documents.to_string(),
-            format!("{:.4}", row.density),
-            format!("{:.4}", row.gold_recall),
-            format!("{:.4}", row.mass),
-            format!("{:.5}", row.cosine),
-        ]);
-    }
-    table
+/// What the arms see, as a table and as a figure beside the study.
+pub(super) fn publish_mechanism(
+    place: &Place,
+    plan: &Plan,
+    rows: &[Mechanism],
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let table = mechanism::table(rows);
+    write_file(&place.file("_mechanism.csv"), table.csv())?;
+    write_figure(place, "_mechanism", &mechanism::figure(plan, &table.csv()))?;
+    out.write_all(table.text().as_bytes())?;
+    Ok(())
 }

@@ -10,6 +10,7 @@ pub mod forest;
 pub mod heat;
 pub mod kernel_table;
 pub mod layout;
+pub mod mechanism;
 pub mod mutants;
 pub mod registered;
 pub mod resources;

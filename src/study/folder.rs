@@ -33,12 +33,13 @@ pub(super) fn gather(plan: &Plan, source: &dyn Source) -> Result<StudyData, Stud
     let of_pair = PairData {
         name: POOL.to_owned(),
         share: None,
-        // Nothing says which queries belong together: each is a cluster of its own.
+        // Nothing says which queries belong together: each is a cluster of its own, named by its text too, so that
+        // another text under stored results shows.
         clusters: sampled
             .collection
             .queries
             .iter()
-            .map(|query| document_id(&query.id))
+            .map(|query| document_id(&format!("{} {}", query.id, query.text)))
             .collect(),
         collection: sampled.collection,
         grades: sampled.grades,

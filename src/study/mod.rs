@@ -14,6 +14,7 @@ mod curve;
 mod data;
 mod embedder;
 mod encoder;
+mod first_places;
 mod folder;
 mod lareqa;
 mod mechanism;
@@ -37,6 +38,7 @@ pub use curve::{Curve, Curves, Metric, PairScore, Point, csv, curves, difference
 pub use data::{DataFolder, Source, calibration_texts};
 pub use embedder::{Embedded, Embedder, Shift};
 pub use encoder::{ArmEncoder, attention_flops};
+pub use first_places::{FirstPlaces, first_places};
 pub use mechanism::{Mechanism, mechanism};
 pub use merge::merge;
 pub use plan::{Family, Plan, PlanError, Registration, Split, Task, ThresholdFile};

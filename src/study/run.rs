@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::mlqa::Language;
 use crate::noise::DistractorPool;
-use crate::retrieval::{in_share, ranks, trec_ranks};
+use crate::retrieval::{document_id, in_share, ranks, trec_ranks};
 
 use super::StudyError;
 use super::cell::{Cell, Shard};
@@ -92,7 +92,7 @@ pub fn run(
         if let Some(folder) = &options.rankings {
             rankings::write_qrels(folder, pair)?;
         }
-        writer.judgements(judgements(pair))?;
+        writer.judgements(judgements(pair, plan.task))?;
     }
     let cells = plan.cells_of(options.shard.unwrap_or(Shard::WHOLE));
     let mut pending = cells.clone();
@@ -139,7 +139,7 @@ fn arm_of(arm: &str, language: Option<Language>) -> Result<String, StudyError> {
     }
 }
 
-fn judgements(pair: &PairData) -> Judgements {
+fn judgements(pair: &PairData, task: Task) -> Judgements {
     let collection = &pair.collection;
     let of = |text: &dyn Fn(usize) -> String| -> Vec<String> {
         collection
@@ -153,12 +153,20 @@ fn judgements(pair: &PairData) -> Judgements {
         pair: pair.name.clone(),
         share: pair.share,
         documents: collection.documents.len(),
-        document_ids_sha256: sha256_of_lines(
-            collection
-                .documents
-                .iter()
-                .map(|document| document.id.as_str()),
-        ),
+        document_ids_sha256: match task {
+            Task::MlqaRetrieval | Task::MlqaR | Task::XquadR => {
+                let documents = collection.documents.iter();
+                sha256_of_lines(documents.map(|document| document.id.as_str()))
+            }
+            // A folder's ids are its own and say nothing of its texts.
+            Task::Beir => {
+                let documents = collection.documents.iter();
+                let lines: Vec<String> = documents
+                    .map(|document| format!("{} {}", document.id, document_id(&document.text)))
+                    .collect();
+                sha256_of_lines(lines.iter().map(String::as_str))
+            }
+        },
         query_ids_sha256: sha256_of_lines(query_ids.iter().map(String::as_str)),
         query_ids,
         clusters: of(&|query| pair.clusters[query].clone()),
@@ -403,7 +411,7 @@ impl Run<'_> {
         };
         Ok(CellLine {
             key,
-            query_ids_sha256: judgements(pair).query_ids_sha256,
+            query_ids_sha256: judgements(pair, self.plan.task).query_ids_sha256,
             ranks: ranked.into_iter().map(narrow).collect(),
             realised_density: six_decimals(mean(embedded.iter().map(|(_, density)| *density))),
             achieved_noise: six_decimals(mean(documents.iter().map(|document| document.achieved))),

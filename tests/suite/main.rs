@@ -30,6 +30,7 @@ mod score;
 mod selftest;
 mod statistics;
 mod study;
+mod tasks;
 mod tensor_core;
 mod tidy;
 mod tiny_model;

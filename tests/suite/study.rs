@@ -1,5 +1,7 @@
 //! Studies end to end: a made-up corpus and a toy encoder; the real data where it is there.
 
+mod bad_data;
+mod mechanism;
 mod noise;
 mod real;
 mod tasks;
