@@ -89,13 +89,17 @@ impl Case {
             num_kv_heads: divisors[bits.below(5, divisors.len())],
             seqlen_q: bits.seqlen(0),
             seqlen_kv: bits.seqlen(2),
-            head_dim: [32, 64][bits.below(7, 2)],
+            head_dim: match bits.byte(7) {
+                0..128 => 32,
+                128..224 => 64,
+                _ => 128,
+            },
         };
         Self {
             kernel: kernel.to_owned(),
             dtype: match bits.byte(8) {
-                0..224 => DType::F16,
-                224..240 => DType::Bf16,
+                0..192 => DType::F16,
+                192..240 => DType::Bf16,
                 _ => DType::F32,
             },
             layout: bits.layout(&shape),

@@ -4,14 +4,14 @@ use super::eval::Place;
 use super::through::Through;
 use super::{Failure, write_file};
 use crate::convert::usize_to_f64;
-use crate::report::accuracy::{Accuracy, figure, pairs_figure};
+use crate::report::accuracy::{Accuracy, figure, pairs_figure, words};
 use crate::report::figure::Figure;
-use crate::report::{families, heat, registered, svg, table::Table};
+use crate::report::{families, forest, heat, registered, svg, table::Table};
 use crate::retrieval::published_dev_scores;
 use crate::stats::BandOptions;
 use crate::study::{
-    self, Answer, Curve, Family, Mechanism, Metric, PairScore, Plan, Results, Split, csv, curves,
-    differences, is_cross_lingual, pair_scores,
+    self, Answer, Curve, Family, Mechanism, Metric, PairScore, Plan, Results, Split, Task, csv,
+    curves, differences, is_cross_lingual, pair_scores,
 };
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -60,7 +60,7 @@ pub(super) fn publish(place: &Place, extras: &Extras, out: &mut dyn Write) -> Re
     let baseline = "dense";
     let mut all: Vec<Curve> = Vec::new();
     let mut main = None;
-    for metric in Metric::ALL {
+    for metric in Metric::of_task(results.plan.task) {
         let of_arms = curves(&results, metric, &options).map_err(Failure::input)?;
         let of_differences =
             differences(&results, baseline, metric, &options).map_err(Failure::input)?;
@@ -85,9 +85,18 @@ pub(super) fn publish(place: &Place, extras: &Extras, out: &mut dyn Write) -> Re
         notes: &notes,
     };
     write_file(&place.file(".csv"), csv(&all))?;
-    write_file(&place.file("_pairs.csv"), pairs_table(&scores).csv())?;
+    write_file(
+        &place.file("_pairs.csv"),
+        pairs_table(&results.plan, &scores).csv(),
+    )?;
     if results.plan.noise != Family::None {
-        write_figure(place, "", &figure(&accuracy))?;
+        if results.plan.arms.len() > forest::LINES_MAX {
+            let forest = forest::of_differences(&accuracy);
+            write_file(&place.file(".svg"), forest.svg())?;
+            write_file(&place.file(".png"), forest.png())?;
+        } else {
+            write_figure(place, "", &figure(&accuracy))?;
+        }
         if results.plan.pairs.len() <= PANELS_MAX {
             write_figure(place, "_pairs", &pairs_figure(&accuracy, &scores))?;
         }
@@ -96,7 +105,7 @@ pub(super) fn publish(place: &Place, extras: &Extras, out: &mut dyn Write) -> Re
     for note in &notes {
         writeln!(out, "{note}")?;
     }
-    if results.plan.noise == Family::None {
+    if results.plan.noise == Family::None && results.plan.task == Task::MlqaRetrieval {
         let table = published_table(&scores);
         write_file(&place.file("_published.csv"), table.csv())?;
         writeln!(out)?;
@@ -106,10 +115,13 @@ pub(super) fn publish(place: &Place, extras: &Extras, out: &mut dyn Write) -> Re
 }
 
 fn curves_table(curves: &[Curve]) -> Table {
+    let metric = curves
+        .first()
+        .map_or(Metric::NdcgAt10, |curve| curve.metric);
     let mut table = Table::new([
         "arm",
         "noise",
-        "nDCG@10",
+        words(metric),
         "low",
         "high",
         "attends",
@@ -133,25 +145,30 @@ fn curves_table(curves: &[Curve]) -> Table {
     table
 }
 
-fn pairs_table(scores: &[PairScore]) -> Table {
+fn pairs_table(plan: &Plan, scores: &[PairScore]) -> Table {
+    let metrics = Metric::of_task(plan.task);
+    let names = metrics.map(|metric| metric.to_string());
+    let [first, second, third] = names.each_ref().map(String::as_str);
     let mut table = Table::new([
         "pair",
         "arm",
         "level",
-        "ndcg_at_10",
-        "mrr_at_10",
-        "recall_at_1",
+        first,
+        second,
+        third,
         "queries",
         "documents",
     ]);
     for score in scores {
+        let [first, second, third] =
+            metrics.map(|metric| format!("{:.6}", metric.of(score.scores)));
         table.push([
             score.pair.clone(),
             score.arm.clone(),
             score.level.to_string(),
-            format!("{:.6}", score.scores.ndcg_at_10),
-            format!("{:.6}", score.scores.mrr_at_10),
-            format!("{:.6}", score.scores.recall_at_1),
+            first,
+            second,
+            third,
             score.query_count.to_string(),
             score.document_count.to_string(),
         ]);

@@ -6,6 +6,7 @@ pub mod diagnostic;
 pub mod explain;
 pub mod families;
 pub mod figure;
+pub mod forest;
 pub mod heat;
 pub mod kernel_table;
 pub mod layout;

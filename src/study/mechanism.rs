@@ -8,7 +8,7 @@ use flashproof_reference::Layout;
 use crate::backend::native::NativeInputs;
 use crate::convert::usize_to_f64;
 use crate::encoder::{AttentionBackend, AttentionFailure, Native, Role, Site};
-use crate::noise::{DistractorPool, DistractorShare, Level, Passage};
+use crate::noise::{DistractorPool, Level, Passage};
 use crate::retrieval::in_share;
 use crate::simd::matmul::{View, matmul};
 
@@ -16,6 +16,7 @@ use super::StudyError;
 use super::data::{Source, gather};
 use super::embedder::Embedder;
 use super::encoder::ArmEncoder;
+use super::noisy::{distractor_share, noise_error};
 use super::plan::Plan;
 use super::run::count_f64;
 
@@ -50,28 +51,22 @@ pub fn mechanism(
     count: usize,
     mut told: impl FnMut(usize, usize),
 ) -> Result<Vec<Mechanism>, StudyError> {
+    if !plan.noise.is_of_distractors() {
+        return Err(StudyError::NoCrop);
+    }
     let data = gather(plan, source)?;
     let seed = plan.seeds.first().copied().unwrap_or(0);
     let mut documents: Vec<Vec<Gold>> = vec![Vec::new(); plan.levels.len()];
     for set in data.sets.values() {
-        let language = set.language;
-        let noise = |error| StudyError::Noise { language, error };
-        let Some(paragraphs) = data.distractors.get(&language) else {
+        let noise = noise_error(set.language());
+        let of_language = |language| data.distractors.get(&language);
+        let Some(paragraphs) = set.language().and_then(of_language) else {
             continue;
         };
         let mut counter = |text: &str| arms.count_tokens(text);
         let pool = DistractorPool::new(paragraphs.clone(), plan.total_tokens, &mut counter)
-            .map_err(noise)?;
-        let passages: Vec<Passage<'_>> = set
-            .documents
-            .iter()
-            .zip(&set.answers)
-            .map(|(document, answers)| Passage {
-                id: &document.id,
-                text: &document.text,
-                answers,
-            })
-            .collect();
+            .map_err(&noise)?;
+        let passages = set.passages();
         // The first in the order of the shares: without regard to the questions.
         let mut share = 1.0;
         let inside = |share: f64| {
@@ -87,16 +82,12 @@ pub fn mechanism(
             *is_wanted = *is_wanted && left > 0;
             left -= usize::from(*is_wanted);
         }
-        let family = DistractorShare {
-            total_tokens: plan.total_tokens,
-            gold_tokens: plan.gold_tokens,
-            seed,
-        };
+        let family = distractor_share(plan, seed);
         let composed = family
             .compose_some(&passages, &wanted, &pool, &mut counter)
-            .map_err(noise)?;
+            .map_err(&noise)?;
         for (level, of_level) in plan.levels.iter().zip(&mut documents) {
-            let level = Level::new(*level).map_err(noise)?;
+            let level = Level::new(*level).map_err(&noise)?;
             for composition in &composed.compositions {
                 let noisy = composition.at(level);
                 of_level.push(gold_of(arms, &noisy.text, &noisy.gold)?);

@@ -12,6 +12,7 @@ mod conformance;
 mod defects;
 mod device;
 mod encoder;
+mod far;
 mod hopper;
 mod isa;
 mod judge;
