@@ -7,6 +7,7 @@
 mod analyze;
 mod answer;
 mod bench;
+mod bitext;
 mod calibrate;
 mod eval;
 mod fetch;
@@ -17,6 +18,7 @@ mod layout;
 mod manifest;
 mod merge;
 mod mutants;
+mod read;
 mod report;
 mod score;
 mod selftest;
@@ -25,6 +27,7 @@ mod verify;
 pub use analyze::*;
 pub use answer::*;
 pub use bench::*;
+pub use bitext::*;
 pub use calibrate::*;
 pub use eval::*;
 pub use fetch::*;
@@ -35,6 +38,7 @@ pub use layout::*;
 pub use manifest::*;
 pub use merge::*;
 pub use mutants::*;
+pub use read::*;
 pub use report::*;
 pub use score::*;
 pub use selftest::*;
@@ -92,6 +96,11 @@ pub enum Command {
     /// Score given answers or rankings as the official programs do
     #[command(disable_help_subcommand = true)]
     Score(Score),
+    /// Answer questions by a question-answering model under an attention arm, for `score mlqa`
+    Read(Read),
+    /// MLQA's own parallelism, and translations mined by LASER's margins
+    #[command(disable_help_subcommand = true)]
+    Bitext(Bitext),
     /// Time attention against sequence length and density, answers checked first
     Bench(Bench),
     /// Verify, measure and time, and write plots and tables

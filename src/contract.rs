@@ -18,8 +18,18 @@ impl Contract {
     pub fn has_lists(&self) -> bool {
         self.params.iter().any(|promise| match &promise.value {
             PromisedValue::Buffer { entries, .. } => entries.is_some(),
-            PromisedValue::Bits(_) => false,
+            PromisedValue::Bits(_) | PromisedValue::Map { .. } => false,
         })
+    }
+
+    /// Bytes that a copy by the tensor map at an offset brings.
+    pub fn box_bytes(&self, offset: u64) -> Option<u64> {
+        let mut at = self.params.iter();
+        let promise = at.find(|promise| u64::from(promise.offset) == offset)?;
+        match promise.value {
+            PromisedValue::Map { box_bytes } => Some(box_bytes),
+            PromisedValue::Bits(_) | PromisedValue::Buffer { .. } => None,
+        }
     }
 }
 
@@ -28,7 +38,7 @@ impl Contract {
 pub struct Promise {
     /// Byte offset.
     pub offset: u32,
-    /// Size: 4 or 8.
+    /// Size: 4 or 8, of a tensor map 128.
     pub bytes: u32,
     /// What is promised of it.
     pub value: PromisedValue,
@@ -52,6 +62,11 @@ pub enum PromisedValue {
     },
     /// These bits.
     Bits(u64),
+    /// A tensor map, opaque but for what one copy moves.
+    Map {
+        /// Bytes of a box, what lies outside the tensor included.
+        box_bytes: u64,
+    },
 }
 
 /// What a list of u32 holds.

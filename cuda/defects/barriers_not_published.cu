@@ -2,7 +2,7 @@
 ///
 /// Wrong      The thread that makes them is one of 384.
 /// Ancestor   https://github.com/ashalliants/ninfer-3090/pull/49 (no barrier between threads)
-/// Finding    mbarrier-init-unordered
+/// Finding    mbarrier-init-unordered; statically mbarrier-unpublished
 /// Case       head_dim=64 seqlen_q=64 seqlen_kv=64
 /// Launch     as kernels/block_sparse_sm90.toml says, f16, head_dim 64 only
 /// Repaired   -DREPAIRED: the step as common/paired_lists.cuh has it; the code is the kernel's

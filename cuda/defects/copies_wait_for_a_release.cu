@@ -3,7 +3,7 @@
 /// Wrong      Of an empty buffer no phase has completed; its parity is that of the phase before the
 ///            first.
 /// Ancestor   mutation operator: parity of the first phase
-/// Finding    deadlock
+/// Finding    deadlock; statically phase-never-completes
 /// Case       head_dim=64 seqlen_q=64 seqlen_kv=64
 /// Launch     as kernels/block_sparse_sm90.toml says, f16, head_dim 64 only
 /// Repaired   -DREPAIRED: the step as common/paired_lists.cuh has it; the code is the kernel's

@@ -2,7 +2,7 @@
 ///
 /// Wrong      The barrier counts warpgroups: 256 arrivals for 2.
 /// Ancestor   mutation operator: number of arrivals
-/// Finding    deadlock, mbarrier-over-arrival
+/// Finding    deadlock, mbarrier-over-arrival; statically phase-arrivals
 /// Case       head_dim=64 seqlen_q=64 seqlen_kv=512
 /// Launch     as kernels/block_sparse_sm90.toml says, f16, head_dim 64 only
 /// Repaired   -DREPAIRED: the step as common/paired_lists.cuh has it; the code is the kernel's

@@ -2,7 +2,7 @@
 ///
 /// Wrong      The slower warpgroup reads what the copying thread overwrites.
 /// Ancestor   mutation operator: count of a barrier
-/// Finding    deadlock, wgmma-operand-overwritten
+/// Finding    deadlock, wgmma-operand-overwritten; statically phase-arrivals
 /// Case       head_dim=64 seqlen_q=128 seqlen_kv=512
 /// Launch     as kernels/block_sparse_sm90.toml says, f16, head_dim 64 only
 /// Repaired   -DREPAIRED: the step as common/paired_lists.cuh has it; the code is the kernel's

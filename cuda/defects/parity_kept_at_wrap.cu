@@ -2,7 +2,7 @@
 ///
 /// Wrong      The phase of the round before has completed, so the wait waits for nothing.
 /// Ancestor   mutation operator: stage phase not flipped
-/// Finding    bulk-copy-read-early
+/// Finding    bulk-copy-read-early; statically stage-read-early
 /// Case       head_dim=64 seqlen_q=64 seqlen_kv=384
 /// Launch     as kernels/block_sparse_sm90.toml says, f16, head_dim 64 only
 /// Repaired   -DREPAIRED: the step as common/paired_lists.cuh has it; the code is the kernel's

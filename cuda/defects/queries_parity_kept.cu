@@ -2,7 +2,7 @@
 ///
 /// Wrong      A CTA takes several; the parity of their barrier flips with each.
 /// Ancestor   mutation operator: state of the persistent loop
-/// Finding    bulk-copy-read-early, bulk-copy-race
+/// Finding    bulk-copy-read-early, bulk-copy-race; statically stage-read-early
 /// Case       head_dim=64 num_q_heads=6 num_kv_heads=6 seqlen_q=64 seqlen_kv=64
 /// Launch     as kernels/block_sparse_sm90.toml says, f16, head_dim 64 only
 /// Repaired   -DREPAIRED: the step as common/paired_lists.cuh has it; the code is the kernel's

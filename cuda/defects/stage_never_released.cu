@@ -2,7 +2,7 @@
 ///
 /// Wrong      Nothing is noticed before the ring comes round: lists of up to four tiles are right.
 /// Ancestor   https://github.com/flashinfer-ai/flashinfer/issues/3578 (hangs from a length on)
-/// Finding    deadlock
+/// Finding    deadlock; statically phase-never-completes
 /// Case       head_dim=64 seqlen_q=64 seqlen_kv=384
 /// Launch     as kernels/block_sparse_sm90.toml says, f16, head_dim 64 only
 /// Repaired   -DREPAIRED: the step as common/paired_lists.cuh has it; the code is the kernel's

@@ -3,7 +3,7 @@
 /// Wrong      The copying thread may overwrite it as soon as both warpgroups have arrived.
 /// Ancestor   https://github.com/Dao-AILab/flash-attention commit 1c41d2b0 (overwritten while it is
 ///            read)
-/// Finding    wgmma-operand-overwritten
+/// Finding    wgmma-operand-overwritten; statically stage-released-early
 /// Case       head_dim=64 seqlen_q=64 seqlen_kv=512
 /// Launch     as kernels/block_sparse_sm90.toml says, f16, head_dim 64 only
 /// Repaired   -DREPAIRED: the step as common/paired_lists.cuh has it; the code is the kernel's

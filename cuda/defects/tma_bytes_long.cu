@@ -3,7 +3,7 @@
 /// Wrong      Its phase never completes.
 /// Ancestor   https://github.com/flashinfer-ai/flashinfer/issues/3578 (a producer and consumers
 ///            that wait for each other)
-/// Finding    deadlock
+/// Finding    deadlock; statically phase-bytes
 /// Case       head_dim=64 seqlen_q=64 seqlen_kv=128
 /// Launch     as kernels/block_sparse_sm90.toml says, f16, head_dim 64 only
 /// Repaired   -DREPAIRED: the step as common/paired_lists.cuh has it; the code is the kernel's

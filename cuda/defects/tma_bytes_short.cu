@@ -3,7 +3,7 @@
 /// Wrong      Its phase completes while the second half is on its way. (Half a tile in bytes is a
 ///            tile of half the head dimension.)
 /// Ancestor   mutation operator: transaction bytes
-/// Finding    deadlock, bulk-copy-read-early
+/// Finding    deadlock, bulk-copy-read-early; statically phase-bytes
 /// Case       head_dim=64 seqlen_q=64 seqlen_kv=128
 /// Launch     as kernels/block_sparse_sm90.toml says, f16, head_dim 64 only
 /// Repaired   -DREPAIRED: the step as common/paired_lists.cuh has it; the code is the kernel's

@@ -2,7 +2,7 @@
 ///
 /// Wrong      A wait for all groups does not wait for products that are in none.
 /// Ancestor   mutation operator: commit left out
-/// Finding    wgmma-accumulator-in-flight; statically wgmma-operand-rewritten, wgmma-unwaited
+/// Finding    wgmma-accumulator-in-flight; statically stage-released-early, wgmma-operand-rewritten, wgmma-unwaited
 /// Case       head_dim=64 seqlen_q=64 seqlen_kv=128
 /// Launch     as kernels/block_sparse_sm90.toml says, f16, head_dim 64 only
 /// Repaired   -DREPAIRED: the step as common/paired_lists.cuh has it; the code is the kernel's

@@ -4,8 +4,9 @@
 //! # Definition
 //!
 //! Threads part at a branch or exit whose condition differs between them, until they meet again at its immediate
-//! post-dominator. `bar.sync`, `bar.red` and `bar.arrive` of the CTA must not lie between for some of its threads only;
-//! `ldmatrix`, `stmatrix`, `mma`, and `shfl`, `vote`, `redux`, `bar.warp.sync` with mask -1 not for some lanes of a warp
+//! post-dominator. `bar.sync`, `bar.red` and `bar.arrive` of the CTA must not lie between for some of its threads only; those of a
+//! part of it not for some lanes of a warp only, and as many threads as they wait for must come to each somewhere;
+//! `ldmatrix`, `stmatrix`, `mma`, `wgmma` and its fences, `setmaxnreg`, and `shfl`, `vote`, `redux`, `bar.warp.sync` with mask -1 not for some lanes of a warp
 //! only. (PTX ISA, `barrier`; `.aligned`.)
 //!
 //! # Method
@@ -19,15 +20,16 @@
 //! *Proved*: together on every path. *Refuted*: a thread that executes it and one that does not, by known conditions.
 //! *Unknown*: threads part by a condition that depends on data.
 //!
-//! Can miss: a member mask other than -1 is taken to name the lanes that are there; threads that a scheduler lets part without a branch (independent thread scheduling); that a loaded value is
+//! Can miss: named barriers whose threads come in an order that blocks them all; a member mask other than -1 is taken to name the lanes that are there; threads that a scheduler lets part without a branch (independent thread scheduling); that a loaded value is
 //! the same in all threads is concluded from its address, which holds while nobody writes there meanwhile.
 
 use super::PassResult;
 use super::evaluate::Context;
 use super::finding::{gaps, result, site, undecided, wrong};
-use super::walk::Walk;
-use crate::diagnostic::Code;
+use super::walk::{NamedBarrier, Walk};
+use crate::diagnostic::{Code, Diagnostic};
 use crate::ptx::Op;
+use std::collections::BTreeSet;
 
 /// Name of the pass.
 pub const PASS: &str = "divergence";
@@ -78,6 +80,9 @@ pub(super) fn run(context: &Context<'_>, walk: &Walk) -> PassResult {
             ),
         });
     }
+    for (number, uses) in &walk.named {
+        findings.extend(named(context, *number, uses));
+    }
     let parted = |at: &usize| walk.divergences.iter().any(|found| found.at == *at);
     let others = gaps(context, walk, UNDECIDED);
     let at_gap = walk.gaps.iter().map(|(at, _)| at);
@@ -88,4 +93,33 @@ pub(super) fn run(context: &Context<'_>, walk: &Walk) -> PassResult {
             .map(|(_, finding)| finding),
     );
     result(PASS, function, findings, walk.states)
+}
+
+/// What is not known of a named barrier of a part of the CTA: whether it can be completed.
+fn named(context: &Context<'_>, number: u64, uses: &BTreeSet<NamedBarrier>) -> Vec<Diagnostic> {
+    let (module, function) = (context.module, context.function);
+    let Some(first) = uses.first() else {
+        return Vec::new();
+    };
+    let open = |message: String, at: usize| {
+        undecided(UNDECIDED, message, vec![site(module, function, at, "here")])
+    };
+    let mut findings = Vec::new();
+    if let Some(other) = uses.iter().find(|other| other.asked != first.asked) {
+        let message = format!(
+            "named barrier {number} is waited for with {} threads and with {}",
+            first.asked, other.asked
+        );
+        findings.push(open(message, other.at));
+    }
+    let members: BTreeSet<usize> = uses.iter().flat_map(|one| &one.members).copied().collect();
+    if u64::try_from(members.len()).is_ok_and(|count| count < first.asked) {
+        let message = format!(
+            "named barrier {number} waits for {} threads, and only {} ever come to it",
+            first.asked,
+            members.len()
+        );
+        findings.push(open(message, first.at));
+    }
+    findings
 }

@@ -3,6 +3,7 @@
 mod launch;
 mod place;
 mod special;
+mod vary;
 
 pub(super) use launch::Launch;
 
@@ -141,32 +142,6 @@ impl<'m> Context<'m> {
                 (register, found)
             })
             .collect()
-    }
-
-    /// Whether what an instruction gives may differ between threads.
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "any other gives the same for the same operands"
-    )]
-    fn varies(&self, op: &Op, read: &dyn Fn(RegisterId) -> Value) -> bool {
-        match op {
-            Op::Shfl { .. }
-            | Op::Vote { .. }
-            | Op::Redux { .. }
-            | Op::ActiveMask { .. }
-            | Op::Atomic { .. }
-            | Op::LdMatrix { .. }
-            | Op::MovMatrix { .. }
-            | Op::Match { .. }
-            | Op::Sm90(_)
-            | Op::Mma(_) => true,
-            Op::BarrierRed { .. } => false,
-            Op::Mov { a, .. } | Op::Cvt { a, .. } => self.operand(*a, read).differs(),
-            _ => op
-                .reads()
-                .into_iter()
-                .any(|register| read(register).differs()),
-        }
     }
 
     /// Results that follow from the operands, exactly or in part.

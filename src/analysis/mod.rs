@@ -8,11 +8,13 @@ pub mod allow;
 pub mod bank_conflict;
 mod control_flow;
 pub mod copy_wait;
+mod descriptor;
 pub mod divergence;
 mod evaluate;
 mod finding;
 pub mod global_bounds;
 pub mod layout;
+pub mod mbarrier;
 pub mod occupancy;
 pub mod shared_bounds;
 pub mod shared_init;
@@ -81,12 +83,13 @@ pub fn analyze_under(
 }
 
 /// Passes that need a walk over the paths of a CTA.
-const WALKED: [(&str, Code); 6] = [
+const WALKED: [(&str, Code); 7] = [
     (shared_race::PASS, shared_race::UNDECIDED),
     (divergence::PASS, divergence::UNDECIDED),
     (shared_bounds::PASS, shared_bounds::UNDECIDED),
     (shared_init::PASS, shared_init::UNDECIDED),
     (bank_conflict::PASS, bank_conflict::UNDECIDED),
+    (mbarrier::PASS, mbarrier::UNDECIDED),
     (global_bounds::PASS, global_bounds::UNDECIDED),
 ];
 
@@ -113,6 +116,7 @@ fn passes(module: &Module, function: &Function, launches: &[Contract]) -> Vec<Pa
                 shared_bounds::run(&context, &walk, launches.first()),
                 shared_init::run(&context, &walk),
                 bank_conflict::run(&context, &walk),
+                mbarrier::run(&context, &walk, launches.first()),
             ]);
             if !launches.is_empty() {
                 results.push(global_bounds::run(&context, launches));

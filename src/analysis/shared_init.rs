@@ -3,7 +3,8 @@
 //! # Definition
 //!
 //! A byte counts as written from the instruction of any thread that writes it (for `cp.async` from its issue): whether the
-//! reader may see it yet is the question of `shared-race` and `copy-wait`.
+//! reader may see it yet is the question of `shared-race` and `copy-wait`. Reads are those of threads (`ld`, `ldmatrix`): that a
+//! product reads what a copy has brought is the question of `mbarrier`.
 //!
 //! # What an answer means
 //!

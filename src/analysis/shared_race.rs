@@ -5,7 +5,8 @@
 //! An *interval* is what happens between two barriers of the CTA on one path. Two accesses of an interval by different
 //! threads to the same byte, at least one of them writing and not both atomic, are a race, unless a `bar.warp.sync` of
 //! the whole warp lies between and both threads are of one warp. A `cp.async` belongs to every interval from its issue to
-//! the first barrier after its thread has waited. That a *read* meets a pending copy is the question of `copy-wait`.
+//! the first barrier after its thread has waited. That a *read* meets a pending copy is the question of `copy-wait`; copies
+//! that complete on a barrier in memory, and products that read shared memory, are those of `mbarrier`.
 //!
 //! # Method
 //!
@@ -79,6 +80,18 @@ pub(super) fn run(context: &Context<'_>, walk: &Walk) -> PassResult {
         findings.push(undecided(
             UNDECIDED,
             "it is not known whether threads meet: an address or a guard depends on data"
+                .to_owned(),
+            sites,
+        ));
+    }
+    for (first, second) in &walk.between_roles {
+        let sites = vec![
+            site(module, function, *second, "warps of one task do this"),
+            site(module, function, *first, "and warps of another this"),
+        ];
+        findings.push(undecided(
+            UNDECIDED,
+            "warps of different tasks touch the same bytes: only barriers in memory or named barriers can order them, which is not followed for ordinary accesses"
                 .to_owned(),
             sites,
         ));

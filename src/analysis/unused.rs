@@ -1,10 +1,11 @@
-//! Pass `unused`: no parameter goes unread, and no instruction computes what nobody uses.
+//! Pass `unused`: no parameter goes unread, and nothing is loaded that nobody uses.
 //!
 //! # Definition
 //!
 //! A parameter is read by a load from the parameter space, or where its address is taken (then all of it counts as read). A
 //! result is dead where its registers are read by no instruction, or only by instructions that are dead themselves;
-//! loads that are not volatile count, stores, atomics, barriers and jumps do not.
+//! stores, atomics, barriers and jumps are not. Dead loads count; of other dead results (a `mov` that a compiler has left behind) the
+//! source is not the cause.
 //!
 //! *Proved* and *refuted* are exact for the text; the pass is never *unknown*. It is advice: an unused parameter is often
 //! one that was meant to be used (a stride, a length).
@@ -21,7 +22,7 @@ use std::collections::{HashMap, HashSet};
 pub const PASS: &str = "unused";
 /// A parameter that is never read.
 pub const PARAMETER: Code = Code("unused-parameter");
-/// A result that is never used.
+/// A load whose result is never used.
 pub const RESULT: Code = Code("unused-result");
 
 pub(super) fn run(module: &Module, function: &Function) -> PassResult {
@@ -48,9 +49,9 @@ pub(super) fn run(module: &Module, function: &Function) -> PassResult {
         let count = u64::try_from(dead.len()).unwrap_or(u64::MAX);
         findings.push(advice(
             RESULT,
-            "an instruction computes what nobody uses".to_owned(),
+            "what is loaded here is used by nobody".to_owned(),
             vec![site(module, function, *first, "here")],
-            "take it out, or use it",
+            "leave the load out, or use it",
             count,
         ));
     }
@@ -155,7 +156,7 @@ fn has_effect(op: &Op) -> bool {
     ) || op.writes().is_empty()
 }
 
-/// Instructions without effect whose results nothing with an effect needs, in the order of the text.
+/// Loads without effect whose results nothing with an effect needs, in the order of the text.
 fn dead_results(function: &Function) -> Vec<usize> {
     let mut writers: HashMap<RegisterId, Vec<usize>> = HashMap::new();
     for (at, instruction) in function.instructions.iter().enumerate() {
@@ -181,5 +182,39 @@ fn dead_results(function: &Function) -> Vec<usize> {
     }
     (0..function.instructions.len())
         .filter(|at| !alive.contains(at))
+        .filter(|at| matches!(function.instructions[*at].op, Op::Ld { .. }))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ptx::parse;
+
+    fn codes(body: &str) -> Vec<&'static str> {
+        let text = format!(
+            ".version 8.0\n.target sm_80\n.address_size 64\n.entry k(.param .u64 x, .param .u32 n) .reqntid 32\n{{\n\
+             .reg .b32 %r<9>;\n.reg .b64 %rd<4>;\nld.param.u64 %rd1, [x];\n{body}\nret;\n}}\n"
+        );
+        let module = parse("k.ptx", &text).unwrap_or_else(|error| panic!("{error}"));
+        let result = run(&module, &module.functions[0]);
+        result
+            .findings
+            .iter()
+            .map(|finding| finding.code.0)
+            .collect()
+    }
+
+    #[test]
+    fn what_the_source_can_change_is_advice() {
+        let read = "ld.param.u32 %r1, [n];\nst.global.u32 [%rd1], %r1;";
+        assert_eq!(codes(read), [] as [&str; 0]);
+        assert_eq!(codes("st.global.u32 [%rd1], 1;"), [PARAMETER.0]);
+        assert_eq!(
+            codes(&format!("{read}\nld.global.u32 %r2, [%rd1];")),
+            [RESULT.0]
+        );
+        // Left behind by a compiler.
+        assert_eq!(codes(&format!("{read}\nmov.u32 %r2, 7;")), [] as [&str; 0]);
+    }
 }

@@ -136,6 +136,9 @@ impl Bits {
     }
 }
 
+/// Operands of most instructions.
+const FEW: usize = 4;
+
 /// Symbols below this stand for results; above, for one bit of one.
 const BIT_SYMBOLS: u32 = 40;
 
@@ -311,8 +314,17 @@ impl Value {
             .max()
             .unwrap_or(1);
         let lane = |thread: usize| {
-            let bits: Vec<Bits> = operands.iter().map(|value| value.bits(thread)).collect();
-            f(&bits)
+            // Few operands, many threads: no allocation for each.
+            if operands.len() <= FEW {
+                let mut bits = [Bits::UNKNOWN; FEW];
+                for (bits, value) in bits.iter_mut().zip(operands) {
+                    *bits = value.bits(thread);
+                }
+                f(&bits[..operands.len()])
+            } else {
+                let bits: Vec<Bits> = operands.iter().map(|value| value.bits(thread)).collect();
+                f(&bits)
+            }
         };
         Self {
             symbol: None,
@@ -375,6 +387,24 @@ impl Value {
         let mut joined = Self::combine(&[self, other], |bits| bits[0].join(bits[1]));
         joined.varying = true;
         joined
+    }
+
+    /// The same in the threads of a group, and in all others as in the first of the group: to the group alone, a number that
+    /// its threads share is one number.
+    pub(super) fn within(&self, group: &[usize]) -> Self {
+        let Some(first) = group.first() else {
+            return self.clone();
+        };
+        let mut value = self.clone();
+        if self.lanes.len() > 1 {
+            let mut lanes = vec![self.lane(*first); self.lanes.len()];
+            for thread in group {
+                lanes[*thread] = self.lane(*thread);
+            }
+            value.lanes = lanes.into();
+        }
+        value.varying &= group.len() > 1;
+        value.shrink()
     }
 
     /// One lane where all are the same; `varying` only where something is unknown.

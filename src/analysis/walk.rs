@@ -12,19 +12,27 @@
 //! together (`gather`), so that flags and counters which depend on data do not multiply. Where threads part, each way is followed with the
 //! threads that take it up to where the ways meet; an access on one way meets those on the others.
 //!
+//! Threads that part by a known condition for tasks of their own (`role`) are walked task by task; what their accesses meet in other
+//! tasks is asked at the end, and what they do to barriers in memory is kept for `mbarrier`.
+//!
 //! Sharma, Bauer, Aiken, "Verification of Producer-Consumer Synchronization in GPU Programs" (PLDI 2015), with intervals
-//! instead of named barriers, which are not followed.
+//! instead of named barriers, which are followed where they are of all threads of a task and no others.
 
+mod barrier;
 mod compare;
 mod decide;
+mod event;
+mod execute;
 mod explore;
 mod gather;
 mod global;
 mod interval;
 mod meet;
 mod part;
+mod role;
 mod state;
 
+pub(super) use event::{CopyBytes, Event, What};
 pub(super) use global::global_access;
 pub(super) use meet::Pair;
 
@@ -33,7 +41,7 @@ use super::control_flow::{BlockIndex, Graph};
 use super::evaluate::Context;
 use super::uniformity::Uniformity;
 use super::value::{Value, ValueId, Values};
-use crate::ptx::{Op, Operand, RegisterId};
+use crate::ptx::{Address, AddressBase, ArriveKind, Op, Operand, RegisterId, Sm90, WgmmaA};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Two accesses that nothing orders.
@@ -69,6 +77,31 @@ pub(super) struct Unwritten {
     pub(super) path: Vec<BlockIndex>,
 }
 
+/// A use of a barrier of a part of the CTA.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct NamedBarrier {
+    pub(super) at: usize,
+    /// Threads that it waits for.
+    pub(super) asked: u64,
+    pub(super) role: usize,
+    /// Threads that come here.
+    pub(super) members: Vec<usize>,
+    /// True where it was taken for a barrier of the role's own.
+    pub(super) own: bool,
+}
+
+/// A state that was met: the start of a block with what is known there.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Step {
+    pub(super) role: usize,
+    /// What happens from there to the next states.
+    pub(super) events: Vec<Event>,
+    pub(super) next: Vec<usize>,
+}
+
+/// Address and guard of a copy, and its bytes.
+pub(super) type Copied = (ValueId, ValueId, CopyBytes);
+
 /// What a walk has met.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
@@ -79,6 +112,18 @@ pub(super) struct Walk {
     pub(super) unwritten: Vec<Unwritten>,
     /// Address and guard of every access of shared memory, as met; of global memory in a walk over one CTA of a launch.
     pub(super) visits: BTreeMap<usize, BTreeSet<(ValueId, ValueId)>>,
+    /// The same of barriers in memory, which are eight bytes.
+    pub(super) barriers: BTreeMap<usize, BTreeSet<(ValueId, ValueId)>>,
+    /// The same of the bytes that copies from tensors and bulk copies write.
+    pub(super) copies: BTreeMap<usize, BTreeSet<Copied>>,
+    /// Accesses of two roles that may meet.
+    pub(super) between_roles: BTreeSet<(usize, usize)>,
+    /// Named barriers, by number.
+    pub(super) named: BTreeMap<u64, BTreeSet<NamedBarrier>>,
+    /// Threads of each role.
+    pub(super) roles: Vec<Vec<usize>>,
+    /// Every state, with what happens there.
+    pub(super) steps: Vec<Step>,
     /// Why the walk does not cover every path: by instruction.
     pub(super) gaps: BTreeSet<(usize, &'static str)>,
     /// How alike threads decide at each branch and exit with a guard.
@@ -104,6 +149,9 @@ fn asked(op: &Op) -> Option<Vec<RegisterId>> {
     if is_barrier(op) {
         return Some(op.reads());
     }
+    if let Op::Sm90(op) = op {
+        return asked_sm90(op);
+    }
     match aligned(op) {
         Some(Aligned::Members(Operand::Register(mask))) => return Some(vec![mask]),
         Some(_) => return Some(Vec::new()),
@@ -114,6 +162,72 @@ fn asked(op: &Op) -> Option<Vec<RegisterId>> {
         Op::CpAsyncCommit | Op::CpAsyncWait { .. } | Op::CpAsyncWaitAll
     )
     .then(Vec::new)
+}
+
+/// Registers on which barriers in memory, copies to shared memory and operands of products depend.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the others have no part in the walk"
+)]
+fn asked_sm90(op: &Sm90) -> Option<Vec<RegisterId>> {
+    let mut registers = Vec::new();
+    let mut operand = |operand: &Operand| {
+        if let Operand::Register(register) = operand {
+            registers.push(*register);
+        }
+    };
+    let register = |address: &Address| match address.base {
+        AddressBase::Register(register) => Operand::Register(register),
+        AddressBase::Symbol(_) | AddressBase::Absolute => Operand::Immediate(0),
+    };
+    match op {
+        Sm90::MbarrierInit { address, count } => {
+            operand(&register(address));
+            operand(count);
+        }
+        Sm90::MbarrierArrive(arrive) => {
+            operand(&register(&arrive.address));
+            match &arrive.kind {
+                ArriveKind::Count(None) => {}
+                ArriveKind::Count(Some(count))
+                | ArriveKind::ExpectTx(count)
+                | ArriveKind::NoComplete(count) => operand(count),
+            }
+        }
+        Sm90::MbarrierWait(wait) => {
+            operand(&register(&wait.address));
+            operand(&wait.phase);
+        }
+        Sm90::BulkLoad {
+            d, bytes, mbarrier, ..
+        } => {
+            operand(&register(d));
+            operand(bytes);
+            operand(&register(mbarrier));
+        }
+        Sm90::TensorLoad {
+            d, place, mbarrier, ..
+        } => {
+            operand(&register(d));
+            operand(&register(&place.map));
+            operand(&register(mbarrier));
+        }
+        Sm90::Wgmma(product) => {
+            if let WgmmaA::Shared(a) = &product.a {
+                operand(a);
+            }
+            operand(&product.b);
+        }
+        Sm90::WgmmaFence
+        | Sm90::WgmmaCommit
+        | Sm90::WgmmaWait { .. }
+        | Sm90::SetMaxRegisters { .. }
+        | Sm90::MbarrierTx { .. }
+        | Sm90::MbarrierInvalidate { .. }
+        | Sm90::CpAsyncArrive { .. } => {}
+        _ => return None,
+    }
+    Some(registers)
 }
 
 /// Whether an instruction is a barrier of the CTA.
@@ -147,6 +261,15 @@ fn aligned(op: &Op) -> Option<Aligned> {
         | Op::Redux { mask, .. }
         | Op::Match { mask, .. }
         | Op::WarpSync { mask } => Some(Aligned::Members(*mask)),
+        Op::Sm90(op) => matches!(
+            **op,
+            Sm90::Wgmma(_)
+                | Sm90::WgmmaFence
+                | Sm90::WgmmaCommit
+                | Sm90::WgmmaWait { .. }
+                | Sm90::SetMaxRegisters { .. }
+        )
+        .then_some(Aligned::Warp),
         _ => None,
     }
 }

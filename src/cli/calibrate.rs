@@ -26,6 +26,10 @@ pub struct Calibrate {
     /// Tokens a text aims at
     #[arg(long, value_name = "N", default_value_t = 480)]
     pub tokens: usize,
+    /// Thresholds of every language by itself, on as many texts of it alone: `*` in FILE stands for its code, and
+    /// `bsfa:D:BLOCK:NAME-*` in a plan for the thresholds of a document's own language
+    #[arg(long)]
+    pub each: bool,
     /// File for the thresholds
     #[arg(long, value_name = "FILE", default_value = "thresholds.json")]
     pub out: PathBuf,

@@ -18,6 +18,16 @@ pub enum Scored {
     Mlqa(ScoreMlqa),
     /// Rankings by trec_eval's measures, in its three columns: measure, query or `all`, value
     Trec(ScoreTrec),
+    /// Main scores of MTEB's result of a task
+    Mteb(ScoreMteb),
+}
+
+/// Arguments of `score mteb`.
+#[derive(Clone, Debug, Args)]
+pub struct ScoreMteb {
+    /// MTEB's result of a task
+    #[arg(value_name = "RESULT.json")]
+    pub result: PathBuf,
 }
 
 /// Arguments of `score mlqa`.
@@ -39,8 +49,26 @@ pub struct ScoreMlqa {
 pub struct ScoreTrec {
     /// Judgements: lines of `query iteration document grade`
     pub qrels: PathBuf,
-    /// Rankings: lines of `query Q0 document rank score tag`
+    /// Rankings: lines of `query Q0 document rank score tag`, or MTEB's predictions (.json)
     pub run: PathBuf,
+    /// Subset of MTEB's predictions to read, and of what is written; the only one if not given
+    #[arg(long, value_name = "NAME")]
+    pub subset: Option<String>,
+    /// Split, likewise
+    #[arg(long, value_name = "NAME")]
+    pub split: Option<String>,
+    /// Also write the rankings as TREC's lines
+    #[arg(long, value_name = "FILE")]
+    pub to_run: Option<PathBuf>,
+    /// Also write them as MTEB's predictions
+    #[arg(long, value_name = "FILE")]
+    pub to_predictions: Option<PathBuf>,
+    /// Also write the averages as MTEB's result of a task, the first measure its main score
+    #[arg(long, value_name = "FILE", requires = "task_name")]
+    pub to_result: Option<PathBuf>,
+    /// Task of that result
+    #[arg(long, value_name = "NAME")]
+    pub task_name: Option<String>,
     /// map, map_cut_K, ndcg, ndcg_cut_K, recip_rank, P_K, recall_K, success_K
     #[arg(
         long,

@@ -9,18 +9,51 @@ use crate::cli;
 use crate::encoder::{Calibration, Role};
 use crate::fetch::{Environment, Tree};
 use crate::mlqa::{Language, Pair};
-use crate::study::calibration_texts;
+use crate::study::{DataFolder, calibration_texts};
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 pub(super) fn run(arguments: &cli::Calibrate, out: &mut dyn Write) -> Result<Status, Failure> {
     let tree = Tree::locate(&Environment::read()).map_err(Failure::input)?;
     let languages = languages(&arguments.languages)?;
     let mut model = Model::load(&tree)?;
     let source = super::eval::source(&tree)?;
+    if !arguments.each {
+        return calibrate(
+            arguments,
+            &source,
+            &mut model,
+            &languages,
+            &arguments.out,
+            out,
+        );
+    }
+    let pattern = arguments.out.display().to_string();
+    if !pattern.contains('*') {
+        return Err(Failure::Input(format!(
+            "--each writes a file for each language: --out {pattern} has no * for its code"
+        )));
+    }
+    for language in languages {
+        let path = PathBuf::from(pattern.replace('*', language.code()));
+        calibrate(arguments, &source, &mut model, &[language], &path, out)?;
+    }
+    Ok(Status::Agree)
+}
+
+/// Thresholds from texts of these languages.
+fn calibrate(
+    arguments: &cli::Calibrate,
+    source: &DataFolder,
+    model: &mut Model,
+    languages: &[Language],
+    path: &Path,
+    out: &mut dyn Write,
+) -> Result<Status, Failure> {
     let texts = calibration_texts(
-        &source,
+        source,
         &mut model.arms,
-        &languages,
+        languages,
         arguments.texts,
         arguments.tokens,
     )
@@ -41,11 +74,11 @@ pub(super) fn run(arguments: &cli::Calibrate, out: &mut dyn Write) -> Result<Sta
         .and_then(|calibration| calibration.fitted(encoder, arguments.density))
         .map_err(Failure::input)?;
     let text = serde_json::to_string(&thresholds).map_err(Failure::input)?;
-    write_file(&arguments.out, text + "\n")?;
+    write_file(path, text + "\n")?;
     writeln!(
         out,
         "{}: thresholds that keep {:.4} of the blocks under dense attention attend {:.4} of the pairs of {} texts",
-        arguments.out.display(),
+        path.display(),
         thresholds.share,
         thresholds.density,
         thresholds.texts

@@ -2,12 +2,13 @@
 
 use super::model::Model;
 use super::progress::StudyBar;
-use super::publish::{Extras, mechanism_table, publish};
+use super::publish::{Extras, publish, publish_mechanism};
 use super::through::{self, Through};
 use super::{Failure, Status, write_file};
 use crate::cli;
 use crate::encoder::Thresholds;
-use crate::fetch::{Environment, Tree};
+use crate::fetch::{Collection, Environment, Tree};
+use crate::mlqa::Language;
 use crate::study::{
     self, DataFolder, Family, Plan, Results, RunOptions, Shard, Source, Split, Task,
 };
@@ -23,6 +24,7 @@ pub(super) fn run(arguments: &cli::Eval, out: &mut dyn Write) -> Result<Status, 
     let tree = Tree::locate(&Environment::read()).map_err(Failure::input)?;
     let mut model = Model::load(&tree)?;
     let plan = plan_of(arguments, model.name)?;
+    let source = source_of(&plan, &tree, Path::new(""))?;
     let place = Place {
         folder: arguments
             .out
@@ -30,7 +32,8 @@ pub(super) fn run(arguments: &cli::Eval, out: &mut dyn Write) -> Result<Status, 
             .unwrap_or_else(|| PathBuf::from("reports/accuracy")),
         name: arguments.name.clone(),
     };
-    measure(&plan, &tree, &mut model, &place, &place.options())?;
+    let options = place.options_of(&plan, arguments);
+    measure(&plan, &source, &mut model, &place, &options)?;
     if let (Some(cli::Through::Vm), Some(passages)) = (arguments.through, arguments.passages) {
         carry(&plan, &tree, &model, &place, passages)?;
     }
@@ -77,22 +80,15 @@ fn planned(path: &Path, arguments: &cli::Eval, out: &mut dyn Write) -> Result<St
         let found = thresholds(&beside.join(&file.file), &file.sha256)?;
         model.arms.thresholds.insert(name.clone(), found);
     }
+    let source = source_of(&plan, &tree, beside)?;
     if let Some(count) = arguments.mechanism {
         let bar = super::progress::count(0, "documents");
-        let rows = study::mechanism(
-            &plan,
-            &source(&tree)?,
-            &mut model.arms,
-            count,
-            |done, total| {
-                bar.set_length(u64::try_from(total).unwrap_or(u64::MAX));
-                bar.set_position(u64::try_from(done).unwrap_or(u64::MAX));
-            },
-        );
+        let rows = study::mechanism(&plan, &source, &mut model.arms, count, |done, total| {
+            bar.set_length(u64::try_from(total).unwrap_or(u64::MAX));
+            bar.set_position(u64::try_from(done).unwrap_or(u64::MAX));
+        });
         bar.finish_and_clear();
-        let table = mechanism_table(&rows.map_err(Failure::input)?);
-        write_file(&place.file("_mechanism.csv"), table.csv())?;
-        out.write_all(table.text().as_bytes())?;
+        publish_mechanism(&place, &plan, &rows.map_err(Failure::input)?, out)?;
         return Ok(Status::Agree);
     }
     let part = Place {
@@ -105,9 +101,9 @@ fn planned(path: &Path, arguments: &cli::Eval, out: &mut dyn Write) -> Result<St
     };
     let options = RunOptions {
         shard: arguments.shard,
-        ..part.options()
+        ..part.options_of(&plan, arguments)
     };
-    let summary = measure(&plan, &tree, &mut model, &part, &options)?;
+    let summary = measure(&plan, &source, &mut model, &part, &options)?;
     if arguments.shard.is_some_and(|shard| shard != Shard::WHOLE) {
         writeln!(
             out,
@@ -143,20 +139,51 @@ fn thresholds(path: &Path, sha256: &str) -> Result<(Arc<Thresholds>, String), Fa
 }
 
 fn plan_of(arguments: &cli::Eval, model: &str) -> Result<Plan, Failure> {
-    let noise = match arguments.noise {
+    let usual_noise = match arguments.task {
+        cli::Task::MlqaRetrieval => cli::Noise::Distractor,
+        cli::Task::MlqaR | cli::Task::XquadR | cli::Task::Beir => cli::Noise::None,
+    };
+    let noise = match arguments.noise.unwrap_or(usual_noise) {
         cli::Noise::None => Family::None,
         cli::Noise::Distractor => Family::Distractor,
+        cli::Noise::HardDistractor => Family::HardDistractor,
+        cli::Noise::Characters => Family::Characters,
+        cli::Noise::Embedding => Family::Embedding,
     };
-    let cli::Task::MlqaRetrieval = arguments.task;
+    let task = match arguments.task {
+        cli::Task::MlqaRetrieval => Task::MlqaRetrieval,
+        cli::Task::MlqaR => Task::MlqaR,
+        cli::Task::XquadR => Task::XquadR,
+        cli::Task::Beir => Task::Beir,
+    };
+    let usual: &[&str] = match task {
+        Task::MlqaRetrieval => &["de-en", "es-en", "ar-en", "zh-en"],
+        Task::MlqaR | Task::XquadR => &["all-en", "all-de"],
+        Task::Beir => &["all"],
+    };
+    let seven = Language::MLQA.map(|language| language.code().to_owned());
     let plan = Plan {
         model: model.to_owned(),
-        task: Task::MlqaRetrieval,
-        pairs: arguments.pairs.clone(),
+        task,
+        pairs: if arguments.pairs.is_empty() {
+            usual.iter().map(|pair| (*pair).to_owned()).collect()
+        } else {
+            arguments.pairs.clone()
+        },
+        pool: match task {
+            Task::MlqaR | Task::XquadR => seven.to_vec(),
+            Task::MlqaRetrieval | Task::Beir => Vec::new(),
+        },
+        folder: arguments
+            .folder
+            .as_ref()
+            .map(|folder| folder.display().to_string()),
         arms: arguments.arms.clone(),
         noise,
-        levels: match noise {
-            Family::None => vec![0.0],
-            Family::Distractor => arguments.levels.clone(),
+        levels: if arguments.levels.is_empty() || noise == Family::None {
+            noise.usual_levels().to_vec()
+        } else {
+            arguments.levels.clone()
         },
         seeds: vec![arguments.seed],
         contexts_per_pair: arguments.contexts,
@@ -194,10 +221,19 @@ impl Place {
     }
 
     /// A run of all cells that keeps its vectors beside its results.
-    fn options(&self) -> RunOptions {
+    pub(super) fn options(&self) -> RunOptions {
         RunOptions {
-            shard: None,
             vectors: Some(self.file(".vectors")),
+            ..RunOptions::default()
+        }
+    }
+
+    /// The same with rankings beside the results, where the task's scores are TREC's or the arguments ask for them.
+    fn options_of(&self, plan: &Plan, arguments: &cli::Eval) -> RunOptions {
+        let is_wanted = arguments.rankings || plan.task == Task::Beir;
+        RunOptions {
+            rankings: is_wanted.then(|| self.file("_rankings")),
+            ..self.options()
         }
     }
 }
@@ -205,12 +241,11 @@ impl Place {
 /// Computes the cells that `place` does not have yet.
 pub(super) fn measure(
     plan: &Plan,
-    tree: &Tree,
+    source: &DataFolder,
     model: &mut Model,
     place: &Place,
     options: &RunOptions,
 ) -> Result<study::Summary, Failure> {
-    let source = source(tree)?;
     std::fs::create_dir_all(&place.folder).map_err(|source| Failure::Write {
         what: place.folder.display().to_string(),
         source,
@@ -218,7 +253,7 @@ pub(super) fn measure(
     let mut bar = StudyBar::new();
     let result = study::run(
         plan,
-        &source,
+        source,
         &mut model.arms,
         &place.file(".jsonl"),
         options,
@@ -262,5 +297,30 @@ pub(super) fn source(tree: &Tree) -> Result<DataFolder, Failure> {
         .expect("mlqa/dev lies two folders under the root of its tree");
     Ok(DataFolder {
         root: root.to_owned(),
+        beside: PathBuf::new(),
     })
+}
+
+/// What a plan in the folder `beside` reads; a folder of the user's own needs no MLQA.
+fn source_of(plan: &Plan, tree: &Tree, beside: &Path) -> Result<DataFolder, Failure> {
+    let beside = beside.to_owned();
+    match plan.task {
+        Task::Beir => Ok(DataFolder {
+            root: beside.clone(),
+            beside,
+        }),
+        Task::MlqaRetrieval | Task::MlqaR => Ok(DataFolder {
+            beside,
+            ..source(tree)?
+        }),
+        Task::XquadR => {
+            let english = tree.find("xquad-r/en.json", Collection::Xquad);
+            let english = english.map_err(Failure::input)?;
+            let root = english.ancestors().nth(2);
+            let root = root
+                .expect("xquad-r/en.json lies two folders down")
+                .to_owned();
+            Ok(DataFolder { root, beside })
+        }
+    }
 }

@@ -3,6 +3,7 @@
 mod analyze;
 mod answer;
 mod bench;
+mod bitext;
 mod calibrate;
 mod device_bench;
 mod eval;
@@ -20,6 +21,7 @@ mod modules;
 mod mutants;
 mod progress;
 mod publish;
+mod read;
 mod report;
 mod resources;
 mod score;
@@ -164,6 +166,8 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> Result<Status, Failure> {
         Command::Selftest(arguments) => selftest::run(arguments, out),
         Command::Score(arguments) => score::run(arguments, out),
         Command::Layout(arguments) => layout::run(arguments, out),
+        Command::Read(arguments) => read::run(arguments, out),
+        Command::Bitext(arguments) => bitext::run(arguments, out),
         Command::Bench(arguments) => bench::run(arguments, out),
         Command::Report(arguments) => report::run(arguments, out),
     }

@@ -4,14 +4,14 @@ use super::eval::Place;
 use super::through::Through;
 use super::{Failure, write_file};
 use crate::convert::usize_to_f64;
-use crate::report::accuracy::{Accuracy, figure, pairs_figure};
+use crate::report::accuracy::{Accuracy, figure, pairs_figure, words};
 use crate::report::figure::Figure;
-use crate::report::{families, heat, registered, svg, table::Table};
+use crate::report::{families, forest, heat, mechanism, registered, svg, table::Table};
 use crate::retrieval::published_dev_scores;
 use crate::stats::BandOptions;
 use crate::study::{
-    self, Answer, Curve, Family, Mechanism, Metric, PairScore, Plan, Results, Split, csv, curves,
-    differences, is_cross_lingual, pair_scores,
+    self, Answer, Curve, Family, Mechanism, Metric, PairScore, Plan, Results, Split, Task, csv,
+    curves, differences, is_cross_lingual, pair_scores,
 };
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -60,7 +60,7 @@ pub(super) fn publish(place: &Place, extras: &Extras, out: &mut dyn Write) -> Re
     let baseline = "dense";
     let mut all: Vec<Curve> = Vec::new();
     let mut main = None;
-    for metric in Metric::ALL {
+    for metric in Metric::of_task(results.plan.task) {
         let of_arms = curves(&results, metric, &options).map_err(Failure::input)?;
         let of_differences =
             differences(&results, baseline, metric, &options).map_err(Failure::input)?;
@@ -85,9 +85,18 @@ pub(super) fn publish(place: &Place, extras: &Extras, out: &mut dyn Write) -> Re
         notes: &notes,
     };
     write_file(&place.file(".csv"), csv(&all))?;
-    write_file(&place.file("_pairs.csv"), pairs_table(&scores).csv())?;
+    write_file(
+        &place.file("_pairs.csv"),
+        pairs_table(&results.plan, &scores).csv(),
+    )?;
     if results.plan.noise != Family::None {
-        write_figure(place, "", &figure(&accuracy))?;
+        if results.plan.arms.len() > forest::LINES_MAX {
+            let forest = forest::of_differences(&accuracy);
+            write_file(&place.file(".svg"), forest.svg())?;
+            write_file(&place.file(".png"), forest.png())?;
+        } else {
+            write_figure(place, "", &figure(&accuracy))?;
+        }
         if results.plan.pairs.len() <= PANELS_MAX {
             write_figure(place, "_pairs", &pairs_figure(&accuracy, &scores))?;
         }
@@ -96,7 +105,7 @@ pub(super) fn publish(place: &Place, extras: &Extras, out: &mut dyn Write) -> Re
     for note in &notes {
         writeln!(out, "{note}")?;
     }
-    if results.plan.noise == Family::None {
+    if results.plan.noise == Family::None && results.plan.task == Task::MlqaRetrieval {
         let table = published_table(&scores);
         write_file(&place.file("_published.csv"), table.csv())?;
         writeln!(out)?;
@@ -106,10 +115,13 @@ pub(super) fn publish(place: &Place, extras: &Extras, out: &mut dyn Write) -> Re
 }
 
 fn curves_table(curves: &[Curve]) -> Table {
+    let metric = curves
+        .first()
+        .map_or(Metric::NdcgAt10, |curve| curve.metric);
     let mut table = Table::new([
         "arm",
         "noise",
-        "nDCG@10",
+        words(metric),
         "low",
         "high",
         "attends",
@@ -133,25 +145,30 @@ fn curves_table(curves: &[Curve]) -> Table {
     table
 }
 
-fn pairs_table(scores: &[PairScore]) -> Table {
+fn pairs_table(plan: &Plan, scores: &[PairScore]) -> Table {
+    let metrics = Metric::of_task(plan.task);
+    let names = metrics.map(|metric| metric.to_string());
+    let [first, second, third] = names.each_ref().map(String::as_str);
     let mut table = Table::new([
         "pair",
         "arm",
         "level",
-        "ndcg_at_10",
-        "mrr_at_10",
-        "recall_at_1",
+        first,
+        second,
+        third,
         "queries",
         "documents",
     ]);
     for score in scores {
+        let [first, second, third] =
+            metrics.map(|metric| format!("{:.6}", metric.of(score.scores)));
         table.push([
             score.pair.clone(),
             score.arm.clone(),
             score.level.to_string(),
-            format!("{:.6}", score.scores.ndcg_at_10),
-            format!("{:.6}", score.scores.mrr_at_10),
-            format!("{:.6}", score.scores.recall_at_1),
+            first,
+            second,
+            third,
             score.query_count.to_string(),
             score.document_count.to_string(),
         ]);
@@ -338,16 +355,75 @@ fn registered_figures(
          By pair, block minus local: ![7 x 7 differences]({name}_heat.svg)\n"
     )];
     if let Ok(text) = std::fs::read_to_string(place.file("_mechanism.csv")) {
-        let table = parsed(&text);
-        write_figure(place, "_mechanism", &families::mechanism(answer, &table))?;
+        write_figure(place, "_mechanism", &mechanism::figure(&answer.plan, &text))?;
+        let changed = mechanism::first_places_table(&study::first_places(results, "dense"));
         sections.push(format!(
-            "## Mechanism\n\n![what the arms see]({name}_mechanism.svg)\n\n{}\n\
-             `gold_recall`: share of the (query, key) pairs attended whose key is of the gold crop and whose query is not. `mass`:\n\
-             share of the softmax weight that attended keys hold. `cosine`: to the dense vector. Means over documents, layers, heads.\n",
-            markdown_of(&text)
+            "## Mechanism\n\n![what the arms see]({name}_mechanism.svg)\n\n{}\n{}\n\
+             Whose first document changes, of all questions, pairs and seeds of the study: `right`, a context that answers is first\n\
+             under dense attention; `lost`, there but not under the arm; `gained`, under the arm alone. (From one wrong context to\n\
+             another is not in the stored ranks.)\n\n{}",
+            markdown_of(&text),
+            mechanism::LEGEND,
+            changed.markdown()
         ));
     }
+    sections.extend(other_studies(place)?);
     Ok(sections)
+}
+
+/// What else lies in the folder: the studies that explored before the registered run, or look at one side of it.
+fn other_studies(place: &Place) -> Result<Option<String>, Failure> {
+    let mut table = Table::new([
+        "study",
+        "noise",
+        "levels",
+        "arms",
+        "pairs",
+        "questions",
+        "articles",
+    ]);
+    for other in stored(&place.folder) {
+        let results = Results::read(&other.file(".jsonl")).map_err(Failure::input)?;
+        let plan = &results.plan;
+        if plan.registered.is_some() || other.name == place.name {
+            continue;
+        }
+        let reached = match results.reached() {
+            Some((share, seeds)) => results.at(share, &seeds),
+            None => results.clone(),
+        };
+        let drawn = curves(
+            &reached,
+            Metric::of_task(plan.task)[0],
+            &BandOptions::default(),
+        );
+        let drawn = drawn.map_err(Failure::input)?.curves;
+        let Some(point) = drawn.first().and_then(|curve| curve.points.first()) else {
+            continue;
+        };
+        let file = ["svg", "csv"]
+            .map(|ending| format!("{}.{ending}", other.name))
+            .into_iter()
+            .find(|file| place.folder.join(file).exists())
+            .unwrap_or_else(|| format!("{}.jsonl", other.name));
+        let noise = serde_json::to_value(plan.noise).expect("a name is JSON");
+        let noise = noise.as_str().unwrap_or_default().to_owned();
+        table.push([
+            format!("[{}]({file})", other.name),
+            noise,
+            plan.levels.len().to_string(),
+            plan.arms.len().to_string(),
+            plan.pairs.len().to_string(),
+            point.query_count.to_string(),
+            point.cluster_count.to_string(),
+        ]);
+    }
+    Ok((!table.is_empty()).then(|| {
+        format!(
+            "## Other studies in this folder\n\nExploration unless their plan says otherwise; none of them decides anything above.\n\n{}",
+            table.markdown()
+        )
+    }))
 }
 
 fn by_language_csv(languages: &[(String, Vec<Curve>)], all: &[Curve]) -> String {
@@ -394,26 +470,16 @@ fn carried_sentences(place: &Place) -> Result<Vec<String>, Failure> {
     Ok(carried.iter().map(Through::sentence).collect())
 }
 
-pub(super) fn mechanism_table(rows: &[Mechanism]) -> Table {
-    let mut table = Table::new([
-        "arm",
-        "level",
-        "documents",
-        "density",
-        "gold_recall",
-        "mass",
-        "cosine",
-    ]);
-    for row in rows {
-        table.push([
-            row.arm.clone(),
-            row.level.to_string(),
-            row.documents.to_string(),
-            format!("{:.4}", row.density),
-            format!("{:.4}", row.gold_recall),
-            format!("{:.4}", row.mass),
-            format!("{:.5}", row.cosine),
-        ]);
-    }
-    table
+/// What the arms see, as a table and as a figure beside the study.
+pub(super) fn publish_mechanism(
+    place: &Place,
+    plan: &Plan,
+    rows: &[Mechanism],
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let table = mechanism::table(rows);
+    write_file(&place.file("_mechanism.csv"), table.csv())?;
+    write_figure(place, "_mechanism", &mechanism::figure(plan, &table.csv()))?;
+    out.write_all(table.text().as_bytes())?;
+    Ok(())
 }

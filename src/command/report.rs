@@ -1,6 +1,6 @@
 //! `flashproof report`: verify, measure and time, into a folder of tables and plots.
 
-use super::eval::{Place, carry, measure};
+use super::eval::{Place, carry, measure, source};
 use super::model::Model;
 use super::publish::{Extras, publish, stored};
 use super::verify::{Subject, status, sweep};
@@ -255,7 +255,7 @@ fn smoke(
         let _ = std::fs::remove_file(place.file(ending));
     }
     let plan = plan(SMOKE, model)?;
-    measure(&plan, tree, model, &place, &RunOptions::default())?;
+    measure(&plan, &source(tree)?, model, &place, &RunOptions::default())?;
     if !arguments.quick {
         carry(&plan, tree, model, &place, 1)?;
     }
@@ -294,7 +294,13 @@ fn recompute(
             folder: folder.join("full"),
             name: place.name.clone(),
         };
-        measure(&old.plan, tree, model, &fresh, &RunOptions::default())?;
+        measure(
+            &old.plan,
+            &source(tree)?,
+            model,
+            &fresh,
+            &RunOptions::default(),
+        )?;
         let new = Results::read(&fresh.file(".jsonl")).map_err(Failure::input)?;
         let same = new
             .cells

@@ -1,10 +1,12 @@
 //! `flashproof score`: answers and rankings that something else made, scored as the official programs do.
 
+mod mteb;
+
 use super::modules::read_text;
 use super::{Failure, Status, note};
 use crate::cli::{self, Scored};
 use crate::mlqa::{self, AnswerMetric, Language, Predictions};
-use crate::retrieval::{Denominator, Measure, Qrels, Run, evaluate};
+use crate::retrieval::{Denominator, Measure, Qrels, evaluate};
 use serde::Deserialize;
 use serde_json::Value;
 use std::io::{self, Write};
@@ -13,6 +15,7 @@ pub(super) fn run(arguments: &cli::Score, out: &mut dyn Write) -> Result<Status,
     match &arguments.what {
         Scored::Mlqa(arguments) => answers(arguments, out),
         Scored::Trec(arguments) => rankings(arguments, out),
+        Scored::Mteb(arguments) => mteb::result(arguments, out),
     }
 }
 
@@ -102,7 +105,7 @@ fn rankings(arguments: &cli::ScoreTrec, out: &mut dyn Write) -> Result<Status, F
         arguments.run.display().to_string(),
     );
     let qrels = Qrels::parse(&qrels_name, &read_text(&arguments.qrels)?).map_err(Failure::input)?;
-    let run = Run::parse(&run_name, &read_text(&arguments.run)?).map_err(Failure::input)?;
+    let run = mteb::run(arguments)?;
     let denominator = if arguments.complete {
         Denominator::Judged
     } else {
@@ -138,6 +141,7 @@ fn rankings(arguments: &cli::ScoreTrec, out: &mut dyn Write) -> Result<Status, F
         }
         Ok(())
     };
+    mteb::write(arguments, &run, &measures, means)?;
     if arguments.per_query {
         for (query, values) in &evaluation.queries {
             print(query, values)?;

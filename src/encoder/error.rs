@@ -110,6 +110,18 @@ pub enum EncoderError {
         /// Rows of the token embedding.
         vocab: usize,
     },
+    /// What is to be added to the embeddings has not their shape.
+    #[error(
+        "shift of sequence {sequence} has {found} components, expected {expected} (tokens x hidden)"
+    )]
+    Shift {
+        /// The sequence's place in the batch.
+        sequence: usize,
+        /// Components given.
+        found: usize,
+        /// Components of the embeddings.
+        expected: usize,
+    },
     /// The attention arms do not fit the encoder.
     #[error(transparent)]
     Arm(#[from] ArmError),

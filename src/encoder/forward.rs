@@ -32,17 +32,50 @@ pub struct Embedded {
     pub realised_density: Vec<f64>,
 }
 
+/// What goes into a forward pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Inputs<'a> {
+    /// Checked sequences.
+    pub(crate) sequences: &'a [Vec<u32>],
+    /// Added to their embeddings; there are none, or one a sequence.
+    pub(crate) shifts: &'a [Vec<f32>],
+    /// Rows of the token-type embedding; row 0 for all, or one a token.
+    pub(crate) types: &'a [Vec<usize>],
+}
+
 /// Runs the encoder over checked sequences, through the native backend if the caller brings none.
 pub(crate) fn forward(
     architecture: &Architecture,
     weights: &Weights,
-    sequences: &[Vec<u32>],
+    inputs: Inputs<'_>,
+    plan: &ArmPlan,
+    backend: Option<&mut dyn AttentionBackend>,
+) -> Result<Embedded, EncoderError> {
+    let (x, realised_density) = states(architecture, weights, inputs, plan, backend)?;
+    let mut rest = x.as_slice();
+    let of_text = |tokens: &Vec<u32>| {
+        let (states, after) = rest.split_at(tokens.len() * architecture.hidden);
+        rest = after;
+        pooled(states, architecture.hidden, architecture.pooling)
+    };
+    Ok(Embedded {
+        vectors: inputs.sequences.iter().map(of_text).collect(),
+        realised_density,
+    })
+}
+
+/// The last states of all tokens (tokens, hidden), sequence after sequence, and the density of each sequence.
+pub(crate) fn states(
+    architecture: &Architecture,
+    weights: &Weights,
+    inputs: Inputs<'_>,
     plan: &ArmPlan,
     mut backend: Option<&mut dyn AttentionBackend>,
-) -> Result<Embedded, EncoderError> {
+) -> Result<(Vec<f32>, Vec<f64>), EncoderError> {
+    let Inputs { sequences, .. } = inputs;
     let hidden = architecture.hidden;
     let lengths: Vec<usize> = sequences.iter().map(Vec::len).collect();
-    let mut x = embeddings(architecture, weights, sequences);
+    let mut x = embeddings(architecture, weights, inputs);
     let tokens = x.len() / hidden;
     // Chunks of even length, so that no last one is left with a token or two.
     let chunk = tokens.div_ceil(tokens.div_ceil(CHUNK_TOKENS).max(1)).max(1);
@@ -100,38 +133,42 @@ pub(crate) fn forward(
     for total in &mut density {
         *total /= layers;
     }
-    let mut rest = x.as_slice();
-    let vectors = lengths
-        .iter()
-        .map(|length| {
-            let (states, after) = rest.split_at(length * hidden);
-            rest = after;
-            pooled(states, hidden, architecture.pooling)
-        })
-        .collect();
-    Ok(Embedded {
-        vectors,
-        realised_density: density,
-    })
+    Ok((x, density))
 }
 
-/// Word + type + position embedding of every token, normalised (tokens, hidden).
-fn embeddings(architecture: &Architecture, weights: &Weights, sequences: &[Vec<u32>]) -> Vec<f32> {
+/// Word + type + position embedding of every token, with its shift, normalised (tokens, hidden).
+fn embeddings(
+    architecture: &Architecture,
+    weights: &Weights,
+    Inputs {
+        sequences,
+        shifts,
+        types,
+    }: Inputs<'_>,
+) -> Vec<f32> {
     let hidden = architecture.hidden;
     let row = |table: &[f32], index: usize| -> Vec<f32> {
         table[index * hidden..(index + 1) * hidden].to_vec()
     };
     let mut x = Vec::with_capacity(sequences.iter().map(Vec::len).sum::<usize>() * hidden);
-    for tokens in sequences {
-        for (token, position) in tokens.iter().zip(architecture.position_rows(tokens)) {
+    for (sequence, tokens) in sequences.iter().enumerate() {
+        let mut shifts = shifts.get(sequence).map(|all| all.chunks_exact(hidden));
+        let rows = architecture.position_rows(tokens);
+        for (place, (token, position)) in tokens.iter().zip(rows).enumerate() {
+            let kind = types.get(sequence).map_or(0, |types| types[place]);
             let token =
                 usize::try_from(*token).expect("a checked token is a row of the token embedding");
             let mut state = row(&weights.word, token);
-            for (value, addend) in state.iter_mut().zip(&weights.token_type) {
+            for (value, addend) in state.iter_mut().zip(&weights.token_type[kind * hidden..]) {
                 *value += addend;
             }
             for (value, addend) in state.iter_mut().zip(&weights.position[position * hidden..]) {
                 *value += addend;
+            }
+            if let Some(shift) = shifts.as_mut().and_then(Iterator::next) {
+                for (value, addend) in state.iter_mut().zip(shift) {
+                    *value += addend;
+                }
             }
             normalise(&mut state, &weights.embedding_norm);
             x.extend(state);

@@ -110,6 +110,13 @@ impl<'a> Checkpoint<'a> {
     }
 }
 
+impl Checkpoint<'_> {
+    /// A tensor that is no part of the encoder.
+    pub(crate) fn head(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
+        Ok(self.tensors.values(name, shape)?)
+    }
+}
+
 impl Source for Checkpoint<'_> {
     fn values(&self, part: Part, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
         Ok(self.tensors.values(&self.name(part), shape)?)

@@ -12,6 +12,7 @@ mod e5s1;
 mod error;
 mod forward;
 mod hugging_face;
+mod reader;
 mod scoring;
 mod select;
 mod tokenizer;
@@ -23,11 +24,14 @@ pub use attention::{AttentionBackend, AttentionFailure, Native, Site};
 pub use calibration::{Calibration, ThresholdError, Thresholds};
 pub use error::{EncoderError, LoadError};
 pub use forward::Embedded;
+pub use reader::{Candidate, Logits, Reader, ReaderError, ReaderOptions};
 pub use select::Selection;
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{PairTokens, Tokenizer};
 
 use std::fmt;
 
+use crate::convert::usize_to_f64;
+use forward::Inputs;
 use weights::Weights;
 
 /// What a text is to retrieval: the e5 models are trained with a prefix for each.
@@ -140,7 +144,11 @@ impl Encoder {
     /// Embeds a batch with an arm in each layer. The vector of a sequence does not depend on the others.
     pub fn embed(&self, sequences: &[Vec<u32>], plan: &ArmPlan) -> Result<Embedded, EncoderError> {
         self.check(sequences, plan)?;
-        forward::forward(&self.architecture, &self.weights, sequences, plan, None)
+        let inputs = Inputs {
+            sequences,
+            ..Inputs::default()
+        };
+        self.forward(inputs, plan, None)
     }
 
     /// Embeds a batch with every attention computed by `backend`.
@@ -151,13 +159,56 @@ impl Encoder {
         backend: &mut dyn AttentionBackend,
     ) -> Result<Embedded, EncoderError> {
         self.check(sequences, plan)?;
-        forward::forward(
-            &self.architecture,
-            &self.weights,
+        let inputs = Inputs {
             sequences,
-            plan,
-            Some(backend),
-        )
+            ..Inputs::default()
+        };
+        self.forward(inputs, plan, Some(backend))
+    }
+
+    /// [`Encoder::embed`] with `shifts` (tokens, hidden), one a sequence, added to the embeddings of its tokens before
+    /// their layer norm.
+    pub fn embed_shifted(
+        &self,
+        sequences: &[Vec<u32>],
+        shifts: &[Vec<f32>],
+        plan: &ArmPlan,
+    ) -> Result<Embedded, EncoderError> {
+        self.check(sequences, plan)?;
+        let hidden = self.architecture.hidden;
+        for (sequence, tokens) in sequences.iter().enumerate() {
+            let found = shifts.get(sequence).map_or(0, Vec::len);
+            let expected = tokens.len() * hidden;
+            if found != expected || shifts.len() != sequences.len() {
+                return Err(EncoderError::Shift {
+                    sequence,
+                    found,
+                    expected,
+                });
+            }
+        }
+        let inputs = Inputs {
+            sequences,
+            shifts,
+            ..Inputs::default()
+        };
+        self.forward(inputs, plan, None)
+    }
+
+    /// Root mean square of the components of the token embedding.
+    pub fn word_rms(&self) -> f64 {
+        let word = &self.weights.word;
+        let squares: f64 = word.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
+        (squares / usize_to_f64(word.len())).sqrt()
+    }
+
+    fn forward(
+        &self,
+        inputs: Inputs<'_>,
+        plan: &ArmPlan,
+        backend: Option<&mut dyn AttentionBackend>,
+    ) -> Result<Embedded, EncoderError> {
+        forward::forward(&self.architecture, &self.weights, inputs, plan, backend)
     }
 
     fn check(&self, sequences: &[Vec<u32>], plan: &ArmPlan) -> Result<(), EncoderError> {

@@ -1,6 +1,7 @@
 //! Texts to token ids: a `tokenizer.json`, or a `SentencePiece` Unigram vocabulary as the E5S1 file carries it.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use tokenizers::models::unigram::Unigram;
 use tokenizers::pre_tokenizers::metaspace::Metaspace;
@@ -26,6 +27,17 @@ pub(crate) struct Pieces {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Normaliser {
     pub(crate) replacements: HashMap<char, String>,
+}
+
+/// A window of two texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PairTokens {
+    /// Ids.
+    pub tokens: Vec<u32>,
+    /// Token types.
+    pub types: Vec<u32>,
+    /// Bytes of the second text that each token stands for; `None` for the others.
+    pub bytes: Vec<Option<Range<usize>>>,
 }
 
 /// Texts to token ids.
@@ -106,6 +118,97 @@ impl Tokenizer {
     /// The padding token's id, where the tokenizer has one.
     pub fn pad(&self) -> Option<u32> {
         self.pad
+    }
+
+    /// The ids of a text as [`Tokenizer::tokens`] gives them, each with the bytes of the text it stands for; the special
+    /// tokens stand for none.
+    pub fn tokens_with_bytes(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>, EncoderError> {
+        let refused = |error: tokenizers::Error| EncoderError::Tokenizer {
+            reason: error.to_string(),
+        };
+        let pairs = |encoding: &tokenizers::Encoding| -> Vec<(u32, Range<usize>)> {
+            let ids = encoding.get_ids().iter().zip(encoding.get_offsets());
+            let all = ids.zip(encoding.get_special_tokens_mask());
+            let bytes = |&(start, end): &(usize, usize), special: u32| match special {
+                0 => start..end,
+                // A special token is put there, whatever its offsets say.
+                _ => 0..0,
+            };
+            all.map(|((id, offsets), special)| (*id, bytes(offsets, *special)))
+                .collect()
+        };
+        match &self.kind {
+            Kind::Json(tokenizer) => Ok(pairs(&tokenizer.encode(text, true).map_err(refused)?)),
+            Kind::Pieces {
+                tokenizer,
+                bos,
+                eos,
+            } => {
+                let inner = pairs(&tokenizer.encode(text, false).map_err(refused)?);
+                let around = |id: u32| std::iter::once((id, 0..0));
+                Ok(around(*bos).chain(inner).chain(around(*eos)).collect())
+            }
+        }
+    }
+
+    /// Windows of a pair of texts with the special tokens around both: the first text whole in each, the second cut where
+    /// a window has `max_tokens`, `overlap` of its tokens again in the next.
+    pub fn windows(
+        &self,
+        (first, second): (&str, &str),
+        max_tokens: usize,
+        overlap: usize,
+    ) -> Result<Vec<PairTokens>, EncoderError> {
+        let refused = |reason: String| EncoderError::Tokenizer { reason };
+        let Kind::Json(tokenizer) = &self.kind else {
+            return Err(refused("pairs of texts need a tokenizer.json".to_owned()));
+        };
+        let encoding = tokenizer
+            .encode((first, second), true)
+            .map_err(|error| refused(error.to_string()))?;
+        let sequences = encoding.get_sequence_ids();
+        let count = sequences.len();
+        let start = sequences.iter().position(|sequence| *sequence == Some(1));
+        let start = start.unwrap_or(count);
+        let length = sequences[start..]
+            .iter()
+            .take_while(|sequence| **sequence == Some(1))
+            .count();
+        let around = count - length;
+        let room = max_tokens.saturating_sub(around);
+        if room == 0 || (length > room && overlap >= room) {
+            return Err(refused(format!(
+                "the first text and the special tokens are {around} tokens, which leaves {room} of {max_tokens} a window; \
+                 want more than the {overlap} that two windows share"
+            )));
+        }
+        let (ids, types, offsets) = (
+            encoding.get_ids(),
+            encoding.get_type_ids(),
+            encoding.get_offsets(),
+        );
+        let mut windows = Vec::new();
+        let mut from = 0;
+        loop {
+            let to = (from + room).min(length);
+            let places: Vec<usize> = (0..start)
+                .chain(start + from..start + to)
+                .chain(start + length..count)
+                .collect();
+            let of_second = |place: &usize| {
+                let (start, end) = offsets[*place];
+                (sequences[*place] == Some(1)).then_some(start..end)
+            };
+            windows.push(PairTokens {
+                tokens: places.iter().map(|place| ids[*place]).collect(),
+                types: places.iter().map(|place| types[*place]).collect(),
+                bytes: places.iter().map(of_second).collect(),
+            });
+            if to == length {
+                return Ok(windows);
+            }
+            from += room - overlap;
+        }
     }
 
     /// The ids of a text, with the special tokens around it, however long.

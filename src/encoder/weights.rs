@@ -55,7 +55,7 @@ pub(crate) struct Weights {
     pub(crate) word: Vec<f32>,
     /// (`max_positions`, hidden)
     pub(crate) position: Vec<f32>,
-    /// Token type 0 (hidden): a text on its own is all of that type.
+    /// (`type_vocab`, hidden): a text on its own is all of type 0.
     pub(crate) token_type: Vec<f32>,
     pub(crate) embedding_norm: LayerNorm,
     pub(crate) layers: Vec<Layer>,
@@ -127,8 +127,7 @@ impl Weights {
             type_vocab,
             ..
         } = *architecture;
-        let mut token_type = source.finite(Part::TokenType, &[type_vocab, hidden])?;
-        token_type.truncate(hidden);
+        let token_type = source.finite(Part::TokenType, &[type_vocab, hidden])?;
         let eps = architecture.ln_eps;
         Ok(Self {
             word: source.finite(Part::Word, &[vocab, hidden])?,

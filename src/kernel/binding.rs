@@ -169,7 +169,7 @@ impl Binding {
 
     /// What this launch promises its kernel.
     pub fn contract(&self) -> Contract {
-        let params = self.args.iter().filter_map(|(offset, arg)| {
+        let params = self.args.iter().map(|(offset, arg)| {
             let value = match *arg {
                 Arg::Pointer(index) => promised_buffer(&self.buffers[index]),
                 Arg::U8(bits) => PromisedValue::Bits(u64::from(bits)),
@@ -177,14 +177,20 @@ impl Binding {
                 Arg::U32(bits) => PromisedValue::Bits(u64::from(bits)),
                 Arg::U64(bits) => PromisedValue::Bits(bits),
                 Arg::F32(x) => PromisedValue::Bits(u64::from(x.to_bits())),
-                // Opaque to the kernel too.
-                Arg::TensorMap(_) => return None,
+                Arg::TensorMap(index) => {
+                    let map = &self.tensor_maps[index];
+                    let elements: u64 = map.box_elements.iter().copied().map(u64::from).product();
+                    PromisedValue::Map {
+                        box_bytes: elements
+                            * u64::try_from(map.dtype.size_bytes()).expect("at most 8"),
+                    }
+                }
             };
-            Some(Promise {
+            Promise {
                 offset: *offset,
                 bytes: arg.bytes(),
                 value,
-            })
+            }
         });
         Contract {
             grid: self.grid,

@@ -7,6 +7,7 @@
 mod language;
 mod load;
 mod metric;
+mod parallel;
 mod predictions;
 mod split;
 mod unicode;
@@ -14,6 +15,7 @@ mod unicode;
 pub use language::{Language, Pair, PairError, UnknownLanguage};
 pub use load::{Answer, Article, Corpus, LoadError, LoadErrorKind, Paragraph, Question, load};
 pub use metric::{AnswerMetric, AnswerScores, NoAnswerMetric};
+pub use parallel::Parallelism;
 pub use predictions::Predictions;
 pub use split::{Articles, Half, half_of};
 

@@ -1,5 +1,5 @@
-//! N1, distractor share at fixed length: a document of about `total_tokens` tokens whose four equal slots hold copies
-//! of the gold crop or text about something else.
+//! N1 and N2, distractor share: a document of about `total_tokens` tokens whose four equal slots hold copies of the gold
+//! crop or text about something else: any text (N1), or text as near to the document as there is (N2).
 //!
 //! A document is its gold crop and four slots, joined by single spaces. At level nu, `4 nu` of the slots hold
 //! distractors, the rest copies of the crop cut to the same length: length does not change with the level, only what
@@ -11,6 +11,12 @@
 //! Draws of a document: 0 to 2 the order in which slots turn (Fisher-Yates from the back), 8 + 2 k and 9 + 2 k the
 //! distractor of slot k. Its place is the one draw that knows the other documents: documents sorted by draw 32 get the
 //! places 0, 1, 2, 3, 4, 0, ... in turn.
+//!
+//! N2 draws among the [`HARD_COUNT`] paragraphs that BM25 puts first with the document as the query, and from those only
+//! sentences that hold none of the document's answers.
+//!
+//! With [`Length::Growing`] a slot that is no distractor yet is empty instead of a copy: a text then grows with its
+//! level, so level and length cannot be told apart.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -19,14 +25,45 @@ use serde::{Deserialize, Serialize};
 
 use super::draws::Draws;
 use super::gold::{copies, crop, prefix};
-use super::pool::DistractorPool;
+use super::pool::{DistractorPool, Open};
 use super::{NoiseError, TokenCounter};
 
 /// Slots of a document beside its gold crop.
 pub const SLOT_COUNT: usize = 4;
 
-/// Name of the family in seeds.
-const FAMILY: &str = "distractor";
+/// Paragraphs that are nearest to a document, among which hard distractors are drawn.
+pub const HARD_COUNT: usize = 16;
+
+/// Which paragraphs a slot may hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// Any (N1).
+    #[default]
+    Any,
+    /// The nearest, without the answers (N2).
+    Hard,
+}
+
+impl Choice {
+    /// Name of the family in seeds.
+    fn family(self) -> &'static str {
+        match self {
+            Self::Any => "distractor",
+            Self::Hard => "hard-distractor",
+        }
+    }
+}
+
+/// What fills a slot that is no distractor yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Length {
+    /// Copies of the gold crop: the length is the same at every level.
+    #[default]
+    Fixed,
+    /// Nothing: texts grow with the level.
+    Growing,
+}
 
 /// Share of distractor slots: 0, 1/4, 1/2, 3/4 or 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,6 +117,10 @@ pub struct DistractorShare {
     pub gold_tokens: usize,
     /// Global seed.
     pub seed: u64,
+    /// Which distractors.
+    pub choice: Choice,
+    /// Whether length depends on the level.
+    pub length: Length,
 }
 
 /// Documents composed, and what it took.
@@ -164,6 +205,10 @@ pub struct Report {
     pub distractors: usize,
     /// Slots the most used paragraph fills.
     pub paragraph_uses_max: usize,
+    /// Hard distractors alone: (document, paragraph) pairs left out because every sentence of the paragraph holds an
+    /// answer of the document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paragraphs_with_answer: Option<usize>,
 }
 
 impl DistractorShare {
@@ -204,6 +249,7 @@ impl DistractorShare {
         let mut report = Report {
             documents: wanted().count(),
             pool_paragraphs: pool.paragraph_count(),
+            paragraphs_with_answer: (self.choice == Choice::Hard).then_some(0),
             ..Report::default()
         };
         let mut compositions = Vec::with_capacity(report.documents);
@@ -234,7 +280,7 @@ impl DistractorShare {
         let mut order: Vec<usize> = (0..passages.len()).collect();
         order.sort_by_cached_key(|&index| {
             (
-                Draws::new(self.seed, FAMILY, passages[index].id).bits(32),
+                Draws::new(self.seed, self.choice.family(), passages[index].id).bits(32),
                 index,
             )
         });
@@ -262,8 +308,28 @@ impl DistractorShare {
         let room = self.total_tokens.saturating_sub(gold.tokens);
         report.documents_without_room += usize::from(room == 0);
 
-        let draws = Draws::new(self.seed, FAMILY, passage.id);
+        let draws = Draws::new(self.seed, self.choice.family(), passage.id);
         let turns = turns(&draws);
+        let answers: Vec<String> = passage
+            .answers
+            .iter()
+            .map(|answer| passage.text[answer.clone()].to_lowercase())
+            .collect();
+        let nearest = match self.choice {
+            Choice::Any => None,
+            Choice::Hard => {
+                let (nearest, left_out) = pool.nearest(passage.text, &answers, HARD_COUNT);
+                *report.paragraphs_with_answer.get_or_insert(0) += left_out;
+                if nearest.is_empty() {
+                    return Err(NoiseError::AnswerEverywhere {
+                        document: passage.id.to_owned(),
+                        answers: answers.len(),
+                    });
+                }
+                Some(nearest)
+            }
+        };
+        let candidate_count = nearest.as_ref().map_or(pool.paragraph_count(), Vec::len);
         let mut taken: Vec<usize> = Vec::new();
         let mut filled = 0;
         let mut slots = Vec::with_capacity(SLOT_COUNT);
@@ -271,10 +337,15 @@ impl DistractorShare {
             let target = room.saturating_sub(filled) / (SLOT_COUNT - slot);
             let counter = 8 + 2 * u64::try_from(slot).expect("four slots");
             // Every paragraph may serve once a document; a pool of fewer than four starts again.
-            if taken.len() >= pool.paragraph_count() {
+            if taken.len() >= candidate_count {
                 taken.clear();
             }
-            let distractor = match pool.draw(target, &taken, &draws, counter) {
+            let open = Open {
+                taken: &taken,
+                nearest: nearest.as_deref(),
+                answers: &answers,
+            };
+            let distractor = match pool.draw(target, &open, &draws, counter) {
                 Some(run) if target > 0 => {
                     let mut filling = Filling {
                         text: pool.text(run).to_owned(),
@@ -294,7 +365,10 @@ impl DistractorShare {
                     tokens: 0,
                 },
             };
-            let text = copies(gold_text, distractor.tokens, count)?;
+            let text = match self.length {
+                Length::Fixed => copies(gold_text, distractor.tokens, count)?,
+                Length::Growing => String::new(),
+            };
             let copy = Filling {
                 tokens: count(&text).map_err(NoiseError::Count)?,
                 text,
@@ -321,6 +395,11 @@ fn check_answers(passage: &Passage<'_>) -> Result<(), NoiseError> {
             document: passage.id.to_owned(),
         });
     }
+    check_ranges(passage)
+}
+
+/// Refuses answers outside their document.
+pub(super) fn check_ranges(passage: &Passage<'_>) -> Result<(), NoiseError> {
     match passage
         .answers
         .iter()

@@ -72,6 +72,8 @@ const SMALL: DistractorShare = DistractorShare {
     total_tokens: 120,
     gold_tokens: 32,
     seed: 0,
+    choice: Choice::Any,
+    length: Length::Fixed,
 };
 
 #[test]
@@ -145,7 +147,7 @@ fn wide_answers_grow_the_gold_and_are_counted() {
     let tight = DistractorShare {
         total_tokens: 40,
         gold_tokens: 8,
-        seed: 0,
+        ..SMALL
     };
     let crowded = tight
         .compose(&passages(&made), &pool(60), &mut words)
@@ -249,7 +251,7 @@ proptest! {
     ) {
         let made = made(6, &asked);
         let pool = pool(60);
-        let family = DistractorShare { total_tokens: total, gold_tokens: 32, seed };
+        let family = DistractorShare { total_tokens: total, seed, ..SMALL };
         let composed = family.compose(&passages(&made), &pool, &mut words).unwrap();
         let again = family.compose(&passages(&made), &pool, &mut words).unwrap();
         prop_assert_eq!(&composed.compositions, &again.compositions);
@@ -284,5 +286,69 @@ proptest! {
                 before = Some(noisy);
             }
         }
+    }
+
+    #[test]
+    fn growing_texts_have_the_same_distractors_and_no_copies(seed in any::<u64>()) {
+        let made = made(6, &[3]);
+        let pool = pool(60);
+        let fixed = DistractorShare { seed, ..SMALL };
+        let growing = DistractorShare { length: Length::Growing, ..fixed };
+        let fixed = fixed.compose(&passages(&made), &pool, &mut words).unwrap().compositions;
+        let growing = growing.compose(&passages(&made), &pool, &mut words).unwrap().compositions;
+        for (fixed, growing) in fixed.iter().zip(&growing) {
+            prop_assert_eq!(&growing.at(Level::CLEAN).text, &growing.gold);
+            prop_assert_eq!(fixed.at(Level(4)), growing.at(Level(4)), "at level 1 there are no copies");
+            let mut before = 0;
+            for level in Level::all() {
+                let (short, long) = (growing.at(level), fixed.at(level));
+                prop_assert_eq!(short.distractor_tokens, long.distractor_tokens);
+                prop_assert_eq!(short.tokens, growing.gold_tokens + short.distractor_tokens);
+                prop_assert!(level == Level::CLEAN || short.tokens > before, "grows");
+                before = short.tokens;
+            }
+        }
+    }
+
+    #[test]
+    fn hard_distractors_are_near_nested_and_hold_no_answer(seed in any::<u64>()) {
+        // Paragraph i of the pool shares its topic with document i % 6, and its first sentence answers that one.
+        let made = made(6, &[3]);
+        let answer = |index: usize| made[index].text[made[index].answers[0].clone()].to_owned();
+        let paragraph = |index: usize| {
+            let of = index % 6;
+            let topic: Vec<&str> = made[of].text.split(' ').take(8).collect();
+            let topic = topic.join(" ").replace('.', "");
+            Distractor {
+                text: format!("Noise {} noise noise. {} {topic}.", answer(of), text(&format!("Noise{index}"), 4)),
+                sentences: None,
+            }
+        };
+        let pool = DistractorPool::new((0..60).map(paragraph).collect(), 200, &mut words).unwrap();
+        let family = DistractorShare { choice: Choice::Hard, seed, ..SMALL };
+        let composed = family.compose(&passages(&made), &pool, &mut words).unwrap();
+        prop_assert_eq!(composed.report.paragraphs_with_answer, Some(0));
+        // Ten paragraphs are near each document, so at most 16 - 10 others may serve.
+        prop_assert!(composed.report.paragraphs_used <= 60);
+        for (index, composition) in composed.compositions.iter().enumerate() {
+            let mut before: Option<Noisy> = None;
+            for slot in &composition.slots {
+                prop_assert!(!slot.distractor.text.contains(&answer(index)), "{}", slot.distractor.text);
+            }
+            for level in Level::all() {
+                let noisy = composition.at(level);
+                prop_assert!(noisy.text[noisy.gold.clone()].contains(&answer(index)), "the answer stays");
+                if let Some(before) = before {
+                    prop_assert!(noisy.achieved() > before.achieved());
+                }
+                before = Some(noisy);
+            }
+        }
+        // Where every sentence answers, nothing is left.
+        let spoilt = Distractor { text: format!("Noise {} noise.", answer(0)), sentences: None };
+        let pool = DistractorPool::new(vec![spoilt], 200, &mut words).unwrap();
+        let refused = family.compose(&passages(&made[..1]), &pool, &mut words);
+        let is_refused = matches!(refused, Err(NoiseError::AnswerEverywhere { .. }));
+        prop_assert!(is_refused);
     }
 }

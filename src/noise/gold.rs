@@ -118,7 +118,7 @@ fn is_cut_between(left: char, right: char) -> bool {
 
 /// Scripts written without spaces between words: CJK ideographs, kana and punctuation, full-width forms. (Thai vowels
 /// must stay with their consonants, so Thai is cut at its spaces alone.)
-fn is_unspaced(character: char) -> bool {
+pub(super) fn is_unspaced(character: char) -> bool {
     matches!(character, '\u{3000}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{ff00}'..='\u{ffef}')
 }
 

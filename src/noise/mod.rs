@@ -1,16 +1,24 @@
-//! Noise put into documents at a stated level: N1, the share of distractor text at fixed length.
+//! Noise put into documents at a stated level: N1 and N2, the share of distractor text; N4, character errors; N6,
+//! Gaussian noise on embeddings.
 //!
-//! Knows texts and a token counter that the caller gives; neither data sets nor encoders.
+//! All draws are functions of (seed, family, document), none of the level: a higher level holds what a lower one did, and
+//! no document's noise depends on which others there are. Knows texts and a token counter that the caller gives; neither
+//! data sets nor encoders.
 
+mod characters;
 mod compose;
 mod draws;
+mod embedding;
 mod gold;
 mod pool;
 mod sentences;
 
+pub use characters::{Alphabet, CharacterNoise, CharacterReport, Garbled, check_rate};
 pub use compose::{
-    Composed, Composition, DistractorShare, Level, Noisy, Passage, Report, SLOT_COUNT,
+    Choice, Composed, Composition, DistractorShare, HARD_COUNT, Length, Level, Noisy, Passage,
+    Report, SLOT_COUNT,
 };
+pub use embedding::{Normals, check_sigma};
 pub use pool::{Distractor, DistractorPool};
 pub use sentences::sentences;
 
@@ -31,6 +39,28 @@ pub enum NoiseError {
         "noise level {0} is none of 0, 0.25, 0.5, 0.75, 1 (the share of distractor slots among four)"
     )]
     Level(f64),
+    /// A rate that is none.
+    #[error("noise level {0} is no error rate from 0 to 1")]
+    Rate(f64),
+    /// A standard deviation that is none.
+    #[error("noise level {0} is no relative standard deviation: want a finite number from 0")]
+    Sigma(f64),
+    /// A corpus whose letters cannot be exchanged for others.
+    #[error("the documents have {found} different graphemes; character errors need at least 2")]
+    Alphabet {
+        /// Different graphemes.
+        found: usize,
+    },
+    /// No distractor is free of the answers.
+    #[error(
+        "document {document}: every sentence of every distractor holds one of its {answers} answers"
+    )]
+    AnswerEverywhere {
+        /// Its id.
+        document: String,
+        /// Answers asked of it.
+        answers: usize,
+    },
     /// A document no question is asked of: it has nothing to protect.
     #[error("document {document} has no answer to protect")]
     NoAnswer {

@@ -3,8 +3,10 @@
 use std::ops::Range;
 
 use super::draws::Draws;
+use super::gold::is_unspaced;
 use super::sentences::sentences;
 use super::{NoiseError, TokenCounter};
+use crate::retrieval::Bm25;
 
 /// A paragraph that answers none of the questions, in the documents' language.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +23,20 @@ pub struct DistractorPool {
     paragraphs: Vec<Distractor>,
     /// Ascending by (tokens, paragraph, start).
     runs: Vec<Run>,
+    /// Every paragraph's sentences, in lower case.
+    lowered: Vec<Vec<String>>,
+    index: Bm25,
+}
+
+/// What a draw may take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Open<'a> {
+    /// Paragraphs that are used already.
+    pub(super) taken: &'a [usize],
+    /// The paragraphs to draw from; all if absent.
+    pub(super) nearest: Option<&'a [usize]>,
+    /// Lower-case texts that no run may hold, where only some paragraphs are drawn from.
+    pub(super) answers: &'a [String],
 }
 
 /// Consecutive sentences of one paragraph.
@@ -46,11 +62,14 @@ impl DistractorPool {
         count: &mut TokenCounter<'_>,
     ) -> Result<Self, NoiseError> {
         let mut runs = Vec::new();
+        let mut lowered = Vec::with_capacity(paragraphs.len());
         for (paragraph, distractor) in paragraphs.iter().enumerate() {
             let spans = distractor
                 .sentences
                 .clone()
                 .unwrap_or_else(|| sentences(&distractor.text));
+            let of_span = |span: &Range<usize>| distractor.text[span.clone()].to_lowercase();
+            lowered.push(spans.iter().map(of_span).collect());
             for (first, start) in spans.iter().enumerate() {
                 for end in &spans[first..] {
                     let bytes = start.start..end.end;
@@ -74,7 +93,13 @@ impl DistractorPool {
         runs.sort_unstable_by(|a, b| {
             (a.tokens, a.paragraph, a.bytes.start).cmp(&(b.tokens, b.paragraph, b.bytes.start))
         });
-        Ok(Self { paragraphs, runs })
+        let index = Bm25::new(paragraphs.iter().map(|paragraph| paragraph.text.as_str()));
+        Ok(Self {
+            paragraphs,
+            runs,
+            lowered,
+            index,
+        })
     }
 
     /// Paragraphs to draw from.
@@ -87,36 +112,70 @@ impl DistractorPool {
         &self.paragraphs[run.paragraph].text[run.bytes.clone()]
     }
 
-    /// A run of at most `tokens` tokens and as near to it as leaves a choice, of no paragraph in `taken`: first a
+    /// The `count` paragraphs that BM25 puts first for a text, nearest first, without those whose every sentence holds
+    /// one of the (lower-case) answers; and how many those are.
+    pub(super) fn nearest(
+        &self,
+        text: &str,
+        answers: &[String],
+        count: usize,
+    ) -> (Vec<usize>, usize) {
+        let is_spoilt = |paragraph: usize| {
+            let mut sentences = self.lowered[paragraph].iter();
+            sentences.all(|sentence| answers.iter().any(|answer| holds(sentence, answer)))
+        };
+        let mut ranked = self.index.ranking(text);
+        let all = ranked.len();
+        ranked.retain(|&paragraph| !is_spoilt(paragraph));
+        let left_out = all - ranked.len();
+        ranked.truncate(count);
+        (ranked, left_out)
+    }
+
+    fn is_open(&self, run: &Run, open: &Open<'_>) -> bool {
+        !open.taken.contains(&run.paragraph)
+            && open.nearest.is_none_or(|nearest| {
+                let text = || self.text(run).to_lowercase();
+                let holds_none =
+                    |text: &str| !open.answers.iter().any(|answer| holds(text, answer));
+                nearest.contains(&run.paragraph) && holds_none(&text())
+            })
+    }
+
+    /// A run of at most `tokens` tokens and as near to it as leaves a choice, of those that are open: first a
     /// paragraph is drawn (draw `counter`), then one of its runs (draw `counter + 1`), so that long paragraphs come no
-    /// oftener. Where every run is longer, one of the paragraphs' shortest. `None` where all paragraphs are taken.
+    /// oftener. Where every run is longer, one of the paragraphs' shortest. `None` where none is open.
     pub(super) fn draw(
         &self,
         tokens: usize,
-        taken: &[usize],
+        open: &Open<'_>,
         draws: &Draws,
         counter: u64,
     ) -> Option<&Run> {
         let longest = self.runs.partition_point(|run| run.tokens <= tokens);
         let mut shortfall = (tokens / 16).max(2);
+        // A quarter of the few nearest is a choice too.
+        let choice_min = open.nearest.map_or(CHOICE_MIN, |nearest| {
+            nearest.len().div_ceil(4).min(CHOICE_MIN)
+        });
         let of_window = |low: usize| -> Vec<&Run> {
             let first = self.runs.partition_point(|run| run.tokens < low);
             self.runs[first..longest.max(first)]
                 .iter()
-                .filter(|run| !taken.contains(&run.paragraph))
+                .filter(|run| self.is_open(run, open))
                 .collect()
         };
         loop {
             let low = tokens.saturating_sub(shortfall);
             let runs = of_window(low);
-            if distinct(&runs) >= CHOICE_MIN || (low == 0 && !runs.is_empty()) {
+            if distinct(&runs) >= choice_min || (low == 0 && !runs.is_empty()) {
                 return choose(&runs, draws, counter);
             }
             if low == 0 {
                 let all: Vec<&Run> = self
                     .runs
                     .iter()
-                    .filter(|run| !taken.contains(&run.paragraph))
+                    .filter(|run| self.is_open(run, open))
                     .collect();
                 let shortest = all.first().map(|run| run.tokens)?;
                 let near: Vec<&Run> = all
@@ -128,6 +187,21 @@ impl DistractorPool {
             shortfall = shortfall.saturating_mul(2);
         }
     }
+}
+
+/// Whether a lower-case text holds a lower-case answer as whole words. Scripts without spaces have no word ends, so there
+/// any occurrence counts.
+fn holds(text: &str, answer: &str) -> bool {
+    let is_inside = |c: Option<char>, edge: Option<char>| {
+        let is_word = |c: char| c.is_alphanumeric() && !is_unspaced(c);
+        c.is_some_and(is_word) && edge.is_some_and(is_word)
+    };
+    !answer.is_empty()
+        && text.match_indices(answer).any(|(at, found)| {
+            let (before, after) = (&text[..at], &text[at + found.len()..]);
+            !is_inside(before.chars().next_back(), found.chars().next())
+                && !is_inside(after.chars().next(), found.chars().next_back())
+        })
 }
 
 fn distinct(runs: &[&Run]) -> usize {
@@ -194,15 +268,75 @@ mod tests {
         );
         let draws = Draws::new(0, "test", "d");
         for counter in 0..20 {
-            let run = pool.draw(6, &[0], &draws, counter).unwrap();
+            let first_taken = Open {
+                taken: &[0],
+                ..Open::default()
+            };
+            let run = pool.draw(6, &first_taken, &draws, counter).unwrap();
             assert_eq!(pool.text(run), "Kk ll mm nn oo pp.");
-            assert!(pool.draw(7, &[], &draws, counter).unwrap().tokens <= 7);
             assert!(
-                pool.draw(1, &[], &draws, counter).unwrap().tokens <= 6,
+                pool.draw(7, &Open::default(), &draws, counter)
+                    .unwrap()
+                    .tokens
+                    <= 7
+            );
+            assert!(
+                pool.draw(1, &Open::default(), &draws, counter)
+                    .unwrap()
+                    .tokens
+                    <= 6,
                 "all are longer: a short one"
             );
         }
-        assert!(pool.draw(6, &[0, 1], &draws, 0).is_none());
+        let all_taken = Open {
+            taken: &[0, 1],
+            ..Open::default()
+        };
+        assert!(pool.draw(6, &all_taken, &draws, 0).is_none());
+    }
+
+    #[test]
+    fn answers_are_whole_words() {
+        for (text, answer, want) in [
+            ("in 1969, it", "1969", true),
+            ("in 19690 it", "1969", false),
+            ("the cat", "at", false),
+            ("他是国王。", "国", true),
+            ("aa", "", false),
+            ("(no one)", "no one", true),
+        ] {
+            assert_eq!(holds(text, answer), want, "{text}: {answer}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_come_first_and_spoilt_ones_not_at_all() {
+        let pool = pool(
+            &[
+                "Red fox runs. It eats.",
+                "Blue whale swims. Krill.",
+                "Red fox sleeps.",
+                "Green tree.",
+            ],
+            8,
+        )
+        .unwrap();
+        let (nearest, left_out) = pool.nearest("a red fox sleeps", &[], 2);
+        assert_eq!((nearest, left_out), (vec![2, 0], 0));
+        let answers = ["sleeps".to_owned()];
+        let (nearest, left_out) = pool.nearest("a red fox sleeps", &answers, 2);
+        assert_eq!((nearest[0], left_out), (0, 1));
+        let answers = ["runs".to_owned()];
+        let open = Open {
+            taken: &[],
+            nearest: Some(&[0]),
+            answers: &answers,
+        };
+        let draws = Draws::new(0, "test", "d");
+        for counter in 0..20 {
+            let run = pool.draw(8, &open, &draws, counter).unwrap();
+            assert_eq!(pool.text(run), "It eats.", "its other sentence answers");
+        }
     }
 
     #[test]

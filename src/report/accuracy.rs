@@ -1,7 +1,7 @@
 //! Retrieval against noise: the figure of a study, and what its caption must say.
 
 use super::figure::{Axis, Figure, Panel, Point, Scale, Series};
-use crate::study::{Curve, Metric, PairScore, Plan};
+use crate::study::{Curve, Family, Metric, PairScore, Plan};
 
 /// What a study's figure is made of.
 #[derive(Clone, Copy, Debug)]
@@ -29,13 +29,7 @@ pub fn figure(accuracy: &Accuracy<'_>) -> Figure {
         .first()
         .map_or("", |curve| words(curve.metric));
     let levels = levels(accuracy.curves);
-    let x = || {
-        Axis::at(
-            "share of distractor tokens (achieved)",
-            Scale::Linear,
-            &levels,
-        )
-    };
+    let x = || Axis::at(noise_words(accuracy.plan.noise), Scale::Linear, &levels);
     let style = |arm: &str| {
         accuracy
             .plan
@@ -91,6 +85,7 @@ pub fn figure(accuracy: &Accuracy<'_>) -> Figure {
 
 /// One panel a language pair.
 pub fn pairs_figure(accuracy: &Accuracy<'_>, scores: &[PairScore]) -> Figure {
+    let [metric, ..] = Metric::of_task(accuracy.plan.task);
     let levels = levels(accuracy.curves);
     let panels = accuracy.plan.pairs.iter().map(|pair| {
         let of_pair: Vec<&PairScore> = scores.iter().filter(|score| score.pair == *pair).collect();
@@ -110,19 +105,15 @@ pub fn pairs_figure(accuracy: &Accuracy<'_>, scores: &[PairScore]) -> Figure {
                     .filter(|score| score.arm == *arm)
                     .map(|score| Point {
                         x: achieved(accuracy.curves, arm, score.level),
-                        y: score.scores.ndcg_at_10,
+                        y: metric.of(score.scores),
                         band: None,
                     })
                     .collect(),
             });
         Panel {
             title: format!("{pair}: {queries} questions, {documents} contexts"),
-            x: Axis::at(
-                "share of distractor tokens (achieved)",
-                Scale::Linear,
-                &levels,
-            ),
-            y: Axis::from_zero(words(Metric::NdcgAt10), 1.0),
+            x: Axis::at(noise_words(accuracy.plan.noise), Scale::Linear, &levels),
+            y: Axis::from_zero(words(metric), 1.0),
             series: series.collect(),
             reference: None,
         }
@@ -140,11 +131,23 @@ pub fn pairs_figure(accuracy: &Accuracy<'_>, scores: &[PairScore]) -> Figure {
 }
 
 /// A measure as the field writes it.
-fn words(metric: Metric) -> &'static str {
+pub fn words(metric: Metric) -> &'static str {
     match metric {
         Metric::NdcgAt10 => "nDCG@10",
         Metric::MrrAt10 => "MRR@10",
         Metric::RecallAt1 => "R@1",
+        Metric::Map => "MAP",
+        Metric::RecallAt100 => "R@100",
+    }
+}
+
+/// What a level of noise is, as achieved.
+fn noise_words(family: Family) -> &'static str {
+    match family {
+        Family::None | Family::Distractor => "share of distractor tokens (achieved)",
+        Family::HardDistractor => "share of hard distractor tokens (achieved)",
+        Family::Characters => "character error rate (achieved)",
+        Family::Embedding => "deviation of embeddings, relative (achieved)",
     }
 }
 
@@ -161,7 +164,7 @@ fn points(curve: &Curve) -> Vec<Point> {
 }
 
 /// Achieved share of every level, from the first arm: documents do not depend on the arm.
-fn levels(curves: &[Curve]) -> Vec<(f64, String)> {
+pub(super) fn levels(curves: &[Curve]) -> Vec<(f64, String)> {
     let first = curves.first().map(|curve| curve.points.as_slice());
     first
         .unwrap_or_default()
@@ -180,7 +183,7 @@ fn achieved(curves: &[Curve], arm: &str, level: f64) -> f64 {
 }
 
 /// An arm with the density it realised.
-fn name_of(curves: &[Curve], arm: &str) -> String {
+pub(super) fn name_of(curves: &[Curve], arm: &str) -> String {
     let realised = curves
         .iter()
         .find(|curve| curve.arm == arm)
@@ -206,7 +209,7 @@ fn extent(curves: &[Curve]) -> (f64, f64) {
     (low, high)
 }
 
-fn caption(accuracy: &Accuracy<'_>) -> Vec<String> {
+pub(super) fn caption(accuracy: &Accuracy<'_>) -> Vec<String> {
     let plan = accuracy.plan;
     let Some(point) = accuracy
         .curves
@@ -221,7 +224,11 @@ fn caption(accuracy: &Accuracy<'_>) -> Vec<String> {
             "n = {} questions ({} part) on {} articles, {} pairs ({}), noise seeds {}; {} tokens a text on average. \
              Bands: 95 %, bootstrap over articles.",
             point.query_count,
-            plan.split.name(),
+            if plan.task.has_halves() {
+                plan.split.name()
+            } else {
+                "whole"
+            },
             point.cluster_count,
             point.pair_count,
             plan.pairs.join(" "),

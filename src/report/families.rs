@@ -1,4 +1,4 @@
-//! Figures of a registered study besides accuracy over noise: by language, against cost, retention, mechanism.
+//! Figures of a registered study besides accuracy over noise: by language, against cost, retention.
 
 use super::figure::{Axis, Figure, Panel, Point, Scale, Series};
 use super::table::Table;
@@ -188,59 +188,6 @@ pub fn retention(answer: &Answer) -> Figure {
             answer,
             "The first hides a bad clean score, the second does not.",
         ),
-        watermark: None,
-    }
-}
-
-/// What arms see, from the rows of the mechanism's table: arm, level, documents, density, gold recall, mass, cosine.
-pub fn mechanism(answer: &Answer, rows: &[Vec<String>]) -> Figure {
-    let number =
-        |row: &Vec<String>, column: usize| -> Option<f64> { row.get(column)?.parse().ok() };
-    let panel = |title: &str, column: usize| Panel {
-        title: title.to_owned(),
-        x: noise_axis(answer),
-        y: Axis::from_zero(title, 1.0),
-        series: answer
-            .plan
-            .arms
-            .iter()
-            .map(|arm| Series {
-                name: arm.clone(),
-                style: style(answer, arm),
-                points: rows
-                    .iter()
-                    .filter(|row| row.first() == Some(arm))
-                    .filter_map(|row| {
-                        Some(Point {
-                            x: number(row, 1)?,
-                            y: number(row, column)?,
-                            band: None,
-                        })
-                    })
-                    .collect(),
-            })
-            .filter(|series| !series.points.is_empty())
-            .collect(),
-        reference: None,
-    };
-    let documents = rows
-        .first()
-        .and_then(|row| row.get(2))
-        .map_or("0", String::as_str);
-    Figure {
-        title: "What do the arms see of the gold crop, and how does their density drift?"
-            .to_owned(),
-        panels: vec![
-            panel("pairs attended", 3),
-            panel("pairs attended to the gold crop from outside it", 4),
-            panel("softmax weight held", 5),
-            panel("cosine to the dense vector", 6),
-        ],
-        columns: 2,
-        caption: vec![format!(
-            "{documents} documents, the same at every level and under every arm; means over documents, layers and heads; encoder {}.",
-            answer.plan.model
-        )],
         watermark: None,
     }
 }

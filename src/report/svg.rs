@@ -29,27 +29,34 @@ const PALETTE: [(u8, u8, u8); 8] = [
     (120, 120, 120),
 ];
 
-const INK: (u8, u8, u8) = (40, 40, 40);
-const PALE: (u8, u8, u8) = (225, 225, 225);
-const WIDTH: i32 = 1200;
-const MARGIN: i32 = 24;
+pub(super) const INK: (u8, u8, u8) = (40, 40, 40);
+pub(super) const PALE: (u8, u8, u8) = (225, 225, 225);
+pub(super) const WIDTH: i32 = 1200;
+pub(super) const MARGIN: i32 = 24;
 const LEGEND_WIDTH: i32 = 250;
 const LEGEND_ROW: i32 = 26;
-const TITLE_SIZE: i32 = 26;
-const TEXT_SIZE: i32 = 16;
-const CAPTION_SIZE: i32 = 15;
+pub(super) const TITLE_SIZE: i32 = 26;
+pub(super) const TEXT_SIZE: i32 = 16;
+pub(super) const CAPTION_SIZE: i32 = 15;
 
 /// Draws the figure.
 pub fn draw(figure: &Figure) -> String {
-    let mut svg = String::new();
     let page = Page::of(figure);
+    text(page.height, |canvas| canvas.figure(figure, &page))
+}
+
+/// A page of SVG.
+pub(super) fn text(
+    height: i32,
+    draw: impl FnOnce(&mut Canvas<SVGBackend<'_>>) -> Drawn<SVGBackend<'static>>,
+) -> String {
+    let mut svg = String::new();
     {
+        let size = (coordinate(WIDTH), coordinate(height));
         let mut canvas = Canvas {
-            area: SVGBackend::with_string(&mut svg, (coordinate(WIDTH), coordinate(page.height)))
-                .into_drawing_area(),
+            area: SVGBackend::with_string(&mut svg, size).into_drawing_area(),
         };
-        canvas
-            .figure(figure, &page)
+        draw(&mut canvas)
             .and_then(|()| canvas.area.present())
             .expect("writing SVG into a string does not fail");
     }
@@ -62,7 +69,8 @@ pub fn png(figure: &Figure) -> Vec<u8> {
     picture(page.height, |canvas| canvas.figure(figure, &page))
 }
 
-fn picture(
+/// A page as the bytes of a PNG file.
+pub(super) fn picture(
     height: i32,
     draw: impl FnOnce(&mut Canvas<BitMapBackend<'_>>) -> Drawn<BitMapBackend<'static>>,
 ) -> Vec<u8> {
@@ -107,18 +115,7 @@ const MAP_TOP: i32 = 96;
 
 /// Draws a map as SVG.
 pub(super) fn heat_svg(map: &HeatMap) -> String {
-    let mut svg = String::new();
-    {
-        let size = (coordinate(WIDTH), coordinate(heat_height(map)));
-        let mut canvas = Canvas {
-            area: SVGBackend::with_string(&mut svg, size).into_drawing_area(),
-        };
-        canvas
-            .heat(map)
-            .and_then(|()| canvas.area.present())
-            .expect("writing SVG into a string does not fail");
-    }
-    svg
+    text(heat_height(map), |canvas| canvas.heat(map))
 }
 
 /// Draws a map as a PNG file's bytes.
@@ -168,13 +165,13 @@ impl Page {
     }
 }
 
-type Drawn<B> = Result<(), DrawingAreaErrorKind<<B as DrawingBackend>::ErrorType>>;
+pub(super) type Drawn<B> = Result<(), DrawingAreaErrorKind<<B as DrawingBackend>::ErrorType>>;
 
 /// A place on the page in pixels from the upper left corner.
-type Place = (i32, i32);
+pub(super) type Place = (i32, i32);
 
-struct Canvas<B: DrawingBackend> {
-    area: DrawingArea<B, Shift>,
+pub(super) struct Canvas<B: DrawingBackend> {
+    pub(super) area: DrawingArea<B, Shift>,
 }
 
 /// Where a panel's data lies on the page.
@@ -418,7 +415,7 @@ impl<B: DrawingBackend> Canvas<B> {
     }
 
     /// One shape a style, so that lines can be told apart without colour.
-    fn marker(&mut self, (x, y): Place, style: usize) -> Drawn<B> {
+    pub(super) fn marker(&mut self, (x, y): Place, style: usize) -> Drawn<B> {
         let fill = paint(colour(style), 1.0).filled();
         let polygon = |corners: &[(i32, i32)]| -> Vec<Place> {
             corners.iter().map(|(dx, dy)| (x + dx, y + dy)).collect()
@@ -453,14 +450,20 @@ impl<B: DrawingBackend> Canvas<B> {
         self.area.draw(&Polygon::new(corners, fill))
     }
 
-    fn line(&mut self, from: Place, to: Place, ink: (u8, u8, u8), width: u32) -> Drawn<B> {
+    pub(super) fn line(
+        &mut self,
+        from: Place,
+        to: Place,
+        ink: (u8, u8, u8),
+        width: u32,
+    ) -> Drawn<B> {
         self.area.draw(&PathElement::new(
             vec![from, to],
             paint(ink, 1.0).stroke_width(width),
         ))
     }
 
-    fn text(
+    pub(super) fn text(
         &mut self,
         words: &str,
         at: Place,
@@ -494,15 +497,15 @@ fn text_style(size: i32, ink: (u8, u8, u8), pos: Pos) -> TextStyle<'static> {
     }
 }
 
-fn colour(style: usize) -> (u8, u8, u8) {
+pub(super) fn colour(style: usize) -> (u8, u8, u8) {
     PALETTE[style % PALETTE.len()]
 }
 
-fn paint((red, green, blue): (u8, u8, u8), alpha: f64) -> ShapeStyle {
+pub(super) fn paint((red, green, blue): (u8, u8, u8), alpha: f64) -> ShapeStyle {
     RGBColor(red, green, blue).mix(alpha).into()
 }
 
-fn count(items: usize) -> i32 {
+pub(super) fn count(items: usize) -> i32 {
     i32::try_from(items).expect("a figure has fewer than 2^31 parts")
 }
 
@@ -511,7 +514,7 @@ fn coordinate(pixels: i32) -> u32 {
 }
 
 /// Lines of at most `width` pixels, taking a character as 0.52 of its size: the mean of common sans-serif fonts.
-fn wrap(words: &str, width: i32, size: i32) -> Vec<String> {
+pub(super) fn wrap(words: &str, width: i32, size: i32) -> Vec<String> {
     let limit = f64::from(width) / (0.52 * f64::from(size));
     let mut lines: Vec<String> = Vec::new();
     for word in words.split_whitespace() {

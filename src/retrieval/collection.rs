@@ -192,6 +192,12 @@ pub fn in_share(id: &str, share: f64, seed: u64) -> bool {
     share >= 1.0 || u64_to_f64(u64::from_be_bytes(*first)) < share * 2.0_f64.powi(64)
 }
 
+/// What samples are ordered by: SHA-256(`seed` as 8 little-endian bytes, id).
+#[must_use]
+pub fn sample_key(seed: u64, id: &str) -> [u8; 32] {
+    draw(seed, id)
+}
+
 fn draw(seed: u64, id: &str) -> [u8; 32] {
     Sha256::new()
         .chain_update(seed.to_le_bytes())

@@ -171,6 +171,11 @@ impl Run {
         insert(&mut self.queries, query, document, held)
     }
 
+    /// The queries, ascending.
+    pub fn queries(&self) -> impl Iterator<Item = &str> {
+        self.queries.keys().map(String::as_str)
+    }
+
     /// Documents of a query with their scores, best first: descending score, then descending byte order of ids.
     #[must_use]
     pub fn ranking(&self, query: &str) -> Vec<(&str, f32)> {

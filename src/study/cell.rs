@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::plan::Plan;
+use super::plan::{Plan, Task};
 
 /// One unit of work and of results.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,10 +131,10 @@ impl Plan {
         cells
     }
 
-    /// Name of the documents that a cell searches: its pair, or its context language where pairs share documents.
+    /// Name of the documents that a cell searches: its pair, or what stands before the hyphen where pairs share documents.
     #[must_use]
     pub fn set_of(&self, cell: &Cell) -> String {
-        if cell.share.is_some() {
+        if cell.share.is_some() || self.task != Task::MlqaRetrieval {
             context_of(&cell.pair).to_owned()
         } else {
             cell.pair.clone()

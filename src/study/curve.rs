@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
-use crate::retrieval::{Scores, scores};
+use crate::retrieval::{Scores, graded_scores, scores};
 use crate::stats::{Band, BandOptions, Observation, Sample};
 
 use super::StudyError;
 use super::cell::Cell;
-use super::results::{CellLine, Results};
+use super::plan::Task;
+use super::results::{CellLine, Judgements, Results};
 use super::run::count_f64;
 
 /// A measure of retrieval, in [0, 1].
@@ -20,17 +21,32 @@ pub enum Metric {
     MrrAt10,
     /// Recall@1.
     RecallAt1,
+    /// Mean average precision over the whole ranking.
+    Map,
+    /// Recall@100.
+    RecallAt100,
 }
 
 impl Metric {
-    /// All of them, the main score first.
-    pub const ALL: [Self; 3] = [Self::NdcgAt10, Self::MrrAt10, Self::RecallAt1];
+    /// Those of a task, its main score first.
+    #[must_use]
+    pub fn of_task(task: Task) -> [Self; 3] {
+        match task {
+            Task::MlqaRetrieval => [Self::NdcgAt10, Self::MrrAt10, Self::RecallAt1],
+            Task::MlqaR | Task::XquadR => [Self::Map, Self::NdcgAt10, Self::RecallAt1],
+            Task::Beir => [Self::Map, Self::NdcgAt10, Self::RecallAt100],
+        }
+    }
 
-    pub(super) fn of(self, scores: Scores) -> f64 {
+    /// Its value among a query's, or among means of them.
+    #[must_use]
+    pub fn of(self, scores: Scores) -> f64 {
         match self {
             Self::NdcgAt10 => scores.ndcg_at_10,
             Self::MrrAt10 => scores.mrr_at_10,
             Self::RecallAt1 => scores.recall_at_1,
+            Self::Map => scores.average_precision,
+            Self::RecallAt100 => scores.recall_at_100,
         }
     }
 }
@@ -41,6 +57,8 @@ impl fmt::Display for Metric {
             Self::NdcgAt10 => "ndcg_at_10",
             Self::MrrAt10 => "mrr_at_10",
             Self::RecallAt1 => "recall_at_1",
+            Self::Map => "map",
+            Self::RecallAt100 => "recall_at_100",
         })
     }
 }
@@ -63,7 +81,7 @@ pub struct Curve {
 pub struct Point {
     /// Nominal level.
     pub level: f64,
-    /// Mean share of distractor tokens over pairs and seeds.
+    /// Mean over pairs and seeds of what was achieved.
     pub achieved: f64,
     /// Mean over pairs of the mean over questions of the mean over seeds.
     pub mean: f64,
@@ -264,7 +282,11 @@ fn cells_of<'a>(
 
 /// Scores of each query of a pair under one cell: (index of the query's first judgement, scores).
 pub(super) fn query_scores(results: &Results, pair: &str, cell: &CellLine) -> Vec<(usize, Scores)> {
-    let ids = &results.judgements[pair].query_ids;
+    let Judgements {
+        query_ids: ids,
+        grades,
+        ..
+    } = &results.judgements[pair];
     let mut first = 0;
     let mut found = Vec::new();
     for of_query in ids.chunk_by(|a, b| a == b) {
@@ -272,8 +294,13 @@ pub(super) fn query_scores(results: &Results, pair: &str, cell: &CellLine) -> Ve
             .iter()
             .map(|&rank| u32::from(rank))
             .collect();
-        found.push((first, scores(&relevant)));
-        first += of_query.len();
+        let of_query = first..first + of_query.len();
+        found.push(match grades.get(of_query.clone()) {
+            Some(grades) if !grades.is_empty() => (first, graded_scores(&relevant, grades)),
+            // Without grades all are 1.
+            _ => (first, scores(&relevant)),
+        });
+        first = of_query.end;
     }
     found
 }
@@ -287,14 +314,6 @@ pub(super) fn cluster_numbers(results: &Results) -> BTreeMap<&str, u32> {
         numbers.entry(cluster).or_insert(next);
     }
     numbers
-}
-
-fn divided(total: Scores, by: f64) -> Scores {
-    Scores {
-        ndcg_at_10: total.ndcg_at_10 / by,
-        mrr_at_10: total.mrr_at_10 / by,
-        recall_at_1: total.recall_at_1 / by,
-    }
 }
 
 fn point_data(
@@ -374,17 +393,22 @@ pub fn pair_scores(results: &Results) -> Vec<PairScore> {
                     .iter()
                     .flat_map(|cell| query_scores(results, pair, cell))
                     .collect();
-                let mut total = Scores::default();
-                for (_, one) in &of_queries {
-                    total.ndcg_at_10 += one.ndcg_at_10;
-                    total.mrr_at_10 += one.mrr_at_10;
-                    total.recall_at_1 += one.recall_at_1;
-                }
+                let count = count_f64(of_queries.len());
+                let mean = |metric: Metric| {
+                    let values = of_queries.iter().map(|(_, one)| metric.of(*one));
+                    values.fold(0.0, |sum, value| sum + value) / count
+                };
                 found.push(PairScore {
                     pair: pair.clone(),
                     arm: arm.clone(),
                     level,
-                    scores: divided(total, count_f64(of_queries.len())),
+                    scores: Scores {
+                        ndcg_at_10: mean(Metric::NdcgAt10),
+                        mrr_at_10: mean(Metric::MrrAt10),
+                        recall_at_1: mean(Metric::RecallAt1),
+                        average_precision: mean(Metric::Map),
+                        recall_at_100: mean(Metric::RecallAt100),
+                    },
                     query_count: of_queries.len() / cells.len().max(1),
                     document_count: results.judgements[pair].documents,
                 });

@@ -5,12 +5,14 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::mlqa::{Article, Articles, Corpus, Half, Language, Pair, half_of, load};
-use crate::noise::Distractor;
-use crate::retrieval::{Collection, Document, document_id};
+use crate::noise::{Alphabet, Distractor};
+use crate::retrieval::{Collection, Document, Graded, NamedText, document_id};
 
 use super::StudyError;
 use super::embedder::Embedder;
-use super::plan::{Family, Plan, Split};
+use super::noisy::noise_error;
+use super::plan::{Family, Plan, PlanError, Split, Task};
+use super::{folder, lareqa};
 
 /// Where corpora come from.
 pub trait Source {
@@ -25,13 +27,39 @@ pub trait Source {
     /// # Errors
     /// [`StudyError::Read`], [`StudyError::Load`].
     fn distractors(&self, language: Language) -> Result<Corpus, StudyError>;
+
+    /// Paragraphs and questions of a LAReQA task in one language.
+    ///
+    /// # Errors
+    /// [`StudyError::Read`], [`StudyError::Load`].
+    fn sentences(&self, task: Task, language: Language) -> Result<Corpus, StudyError> {
+        let _ = task;
+        Err(StudyError::Read {
+            path: format!("sentences in {language}"),
+            cause: "this source has none".to_owned(),
+        })
+    }
+
+    /// A folder of BEIR's shape, judged by `qrels/NAME.tsv`.
+    ///
+    /// # Errors
+    /// [`StudyError::ReadFolder`], [`StudyError::Beir`].
+    fn beir(&self, folder: &str, qrels: &str) -> Result<Graded, StudyError> {
+        let _ = qrels;
+        Err(StudyError::ReadFolder {
+            path: folder.to_owned(),
+            cause: "this source reads no folders".to_owned(),
+        })
+    }
 }
 
-/// The data tree: `mlqa/dev/`, `xquad-r/` and `xquad/` under one folder.
+/// The data tree: `mlqa/dev/`, `mlqa-r/`, `xquad-r/` and `xquad/` under one folder.
 #[derive(Clone, Debug)]
 pub struct DataFolder {
     /// The folder.
     pub root: PathBuf,
+    /// The folder that a plan's own folders are looked for from.
+    pub beside: PathBuf,
 }
 
 impl DataFolder {
@@ -59,54 +87,156 @@ impl Source for DataFolder {
         }
         self.read(&format!("xquad/xquad.{language}.json"))
     }
+
+    /// XQuAD-R as it is; LAReQA's own MLQA-R where `mlqa-r/` has it, else MLQA's contexts, whose sentences are then found
+    /// by rule.
+    fn sentences(&self, task: Task, language: Language) -> Result<Corpus, StudyError> {
+        if task == Task::XquadR {
+            return self.read(&format!("xquad-r/{language}.json"));
+        }
+        let with_breaks = format!("mlqa-r/{language}.json");
+        if self.root.join(&with_breaks).is_file() {
+            return self.read(&with_breaks);
+        }
+        let own = Pair::new(language, language).map_err(|error| {
+            StudyError::Plan(PlanError::Value {
+                field: "pairs",
+                reason: error.to_string(),
+            })
+        })?;
+        self.pair(own)
+    }
+
+    fn beir(&self, folder: &str, qrels: &str) -> Result<Graded, StudyError> {
+        let folder = self.beside.join(folder);
+        let read = |name: String| {
+            let path = folder.join(name);
+            let name = path.display().to_string();
+            match std::fs::read_to_string(&path) {
+                Ok(text) => Ok((name, text)),
+                Err(error) => Err(StudyError::ReadFolder {
+                    path: name,
+                    cause: error.to_string(),
+                }),
+            }
+        };
+        let corpus = read("corpus.jsonl".to_owned())?;
+        let queries = read("queries.jsonl".to_owned())?;
+        let qrels = read(format!("qrels/{qrels}.tsv"))?;
+        Ok(Graded::parse(
+            named(&corpus),
+            named(&queries),
+            named(&qrels),
+        )?)
+    }
+}
+
+fn named((name, text): &(String, String)) -> NamedText<'_> {
+    NamedText { name, text }
 }
 
 /// A pair's corpus, its questions, and what goes with them.
 #[derive(Clone, Debug)]
 pub(super) struct PairData {
-    /// The pair.
-    pub(super) pair: Pair,
+    /// The pair's name in the plan.
+    pub(super) name: String,
     /// Share of its contexts that is its corpus, in a plan that has shares.
     pub(super) share: Option<f64>,
     /// Documents, queries, judgements.
     pub(super) collection: Collection,
     /// Cluster of each query: [`document_id`] of its English article's title, so that stored results name no text.
     pub(super) clusters: Vec<String>,
+    /// Grade of each judgement; empty where all are 1.
+    pub(super) grades: Vec<i32>,
+}
+
+impl PairData {
+    /// Refuses a corpus or a set of questions that is too small, or too large for stored ranks.
+    pub(super) fn check(&self, plan: &Plan) -> Result<(), StudyError> {
+        let (documents, queries) = (
+            self.collection.documents.len(),
+            self.collection.queries.len(),
+        );
+        let pair = self.name.clone();
+        if documents < 2 || queries == 0 {
+            let split = plan.split.name();
+            return Err(StudyError::TooSmall {
+                pair,
+                documents,
+                queries,
+                split,
+            });
+        }
+        if u16::try_from(documents).is_err() {
+            return Err(StudyError::TooLarge { pair, documents });
+        }
+        Ok(())
+    }
+
+    /// As many of its queries as the plan asks at most.
+    pub(super) fn with_queries_of(mut self, plan: &Plan) -> Result<Self, StudyError> {
+        if let Some(count) = plan.queries_per_pair {
+            let fewer = self.collection.with_queries(count, plan.sample_seed);
+            let cluster_of: BTreeMap<&str, &String> = self
+                .collection
+                .queries
+                .iter()
+                .map(|query| query.id.as_str())
+                .zip(&self.clusters)
+                .collect();
+            let clusters = fewer.queries.iter();
+            let clusters = clusters.map(|query| cluster_of[query.id.as_str()].clone());
+            (self.clusters, self.collection) = (clusters.collect(), fewer);
+        }
+        self.check(plan)?;
+        Ok(self)
+    }
 }
 
 /// Documents that are composed together: those of a pair, or of a context language.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct DocumentSet {
-    pub(super) language: Language,
     pub(super) documents: Vec<Document>,
+    /// Language of each; `None` where that is not known.
+    pub(super) languages: Vec<Option<Language>>,
     /// Byte ranges of the answers in each: those of every question that the pair, or any pair of the language, asks of
     /// it, whether or not the question is in the split.
     pub(super) answers: Vec<Vec<Range<usize>>>,
 }
 
+impl DocumentSet {
+    /// The language of all its documents, where they have one.
+    pub(super) fn language(&self) -> Option<Language> {
+        let first = *self.languages.first()?;
+        first.filter(|_| self.languages.iter().all(|language| *language == first))
+    }
+}
+
 /// All that a plan needs of a source.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct StudyData {
     /// In the order of the plan; with shares, one a (share, pair).
     pub(super) pairs: Vec<PairData>,
     /// By [`Plan::set_of`].
     pub(super) sets: BTreeMap<String, DocumentSet>,
-    /// Distractors by context language; empty without noise.
+    /// Distractors by context language; empty in families without them.
     pub(super) distractors: BTreeMap<Language, Vec<Distractor>>,
+    /// Letters by language, of all its contexts whatever the plan samples; empty without character errors.
+    pub(super) alphabets: BTreeMap<Option<Language>, Alphabet>,
     pub(super) distractors_left_out: usize,
 }
 
 /// Loads and samples what `plan` names.
 pub(super) fn gather(plan: &Plan, source: &dyn Source) -> Result<StudyData, StudyError> {
+    match plan.task {
+        Task::MlqaRetrieval => {}
+        Task::MlqaR | Task::XquadR => return lareqa::gather(plan, source),
+        Task::Beir => return folder::gather(plan, source),
+    }
     let pairs = plan.languages()?;
     let english = Pair::new(Language::English, Language::English).expect("MLQA has English");
     let articles = Articles::from_english(&source.pair(english)?);
-    let mut data = StudyData {
-        pairs: Vec::new(),
-        sets: BTreeMap::new(),
-        distractors: BTreeMap::new(),
-        distractors_left_out: 0,
-    };
+    let mut data = StudyData::default();
     let mut contexts: BTreeSet<String> = BTreeSet::new();
     let mut corpora = Vec::with_capacity(pairs.len());
     for pair in pairs {
@@ -144,10 +274,20 @@ pub(super) fn gather(plan: &Plan, source: &dyn Source) -> Result<StudyData, Stud
             data.sets.insert(language.code().to_owned(), set);
         }
     }
-    if plan.noise == Family::Distractor {
+    let languages: BTreeSet<Language> = corpora.iter().map(|(pair, _)| pair.context()).collect();
+    if plan.noise == Family::Characters {
+        for &language in &languages {
+            let own = Pair::new(language, language).expect("contexts of a pair are in MLQA");
+            let whole = source.pair(own)?;
+            let texts = whole
+                .paragraphs()
+                .map(|(_, paragraph)| paragraph.context.as_str());
+            let alphabet = Alphabet::of(texts).map_err(noise_error(Some(language)))?;
+            data.alphabets.insert(Some(language), alphabet);
+        }
+    }
+    if plan.noise.is_of_distractors() {
         let known = known_titles(&articles);
-        let languages: BTreeSet<Language> =
-            data.pairs.iter().map(|pair| pair.pair.context()).collect();
         for language in languages {
             let corpus = source.distractors(language)?;
             let (kept, left_out): (Vec<_>, Vec<_>) =
@@ -199,7 +339,7 @@ fn document_set<'a>(
         answers.cloned().unwrap_or_default()
     };
     DocumentSet {
-        language,
+        languages: vec![Some(language); documents.len()],
         answers: documents.iter().map(of_document).collect(),
         documents: documents.to_vec(),
     }
@@ -237,24 +377,8 @@ fn pair_data(
     if let Some(count) = plan.queries_per_pair {
         collection = collection.with_queries(count, plan.sample_seed);
     }
-    let (documents, queries) = (collection.documents.len(), collection.queries.len());
-    if documents < 2 || queries == 0 {
-        let split = plan.split.name();
-        return Err(StudyError::TooSmall {
-            pair: pair.to_string(),
-            documents,
-            queries,
-            split,
-        });
-    }
-    if u16::try_from(documents).is_err() {
-        return Err(StudyError::TooLarge {
-            pair: pair.to_string(),
-            documents,
-        });
-    }
-    Ok(PairData {
-        pair,
+    let of_pair = PairData {
+        name: pair.to_string(),
         share,
         clusters: collection
             .queries
@@ -262,7 +386,10 @@ fn pair_data(
             .map(|query| document_id(title(&query.id)))
             .collect(),
         collection,
-    })
+        grades: Vec::new(),
+    };
+    of_pair.check(plan)?;
+    Ok(of_pair)
 }
 
 /// Titles of MLQA's articles, as [`comparable_title`].

@@ -1,17 +1,19 @@
 //! The encoder as a study's embedder: documents under an arm, questions dense, texts with the model's prefixes and cut as
 //! the published models cut them.
 //!
-//! Besides the arms of [`Arm`], which choose pairs inside a text, there are two that cut the text itself and are dense in
-//! what is left: `chunked:F` (equal pieces, positions restart in each, mean of their vectors) and `truncated:F` (the
-//! first tokens). Both take the share `F` of dense attention's FLOPs, so they need no mask and no special kernel.
+//! Besides the arms of [`Arm`], which choose pairs inside a text, there are three that cut the text itself and are dense in
+//! what is left: `chunked:F` (equal pieces, positions restart in each, mean of their vectors), `chunked-best:F` (the same
+//! pieces, the one nearest to the question) and `truncated:F` (the first tokens). All take the share `F` of dense
+//! attention's FLOPs, so they need no mask and no special kernel.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::convert::{f64_to_f32, usize_to_f64};
 use crate::encoder::{Arm, ArmPlan, Encoder, Role, Thresholds};
+use crate::noise::Normals;
 
-use super::embedder::{Embedded, Embedder};
+use super::embedder::{Embedded, Embedder, Shift};
 
 /// An encoder with the thresholds that its `bsfa:D:BLOCK:NAME` arms decide by.
 #[derive(Debug)]
@@ -20,14 +22,16 @@ pub struct ArmEncoder {
     pub encoder: Encoder,
     /// Thresholds and the SHA-256 of their file, by name.
     pub thresholds: BTreeMap<String, (Arc<Thresholds>, String)>,
+    /// The encoder's, once it was asked for.
+    word_rms: Option<f64>,
 }
 
 /// How a study embeds a document.
 enum StudyArm {
     /// The whole text, pairs chosen in every layer.
     Attention(ArmPlan),
-    /// Pieces of the text, dense, with this share of the pairs of all.
-    Chunked(f64),
+    /// Pieces of the text, dense, with this share of the pairs of all; their mean, or every piece for itself.
+    Chunked { share: f64, is_best: bool },
     /// The first tokens, dense, with this share of the pairs of all.
     Truncated(f64),
 }
@@ -39,6 +43,7 @@ impl ArmEncoder {
         Self {
             encoder,
             thresholds: BTreeMap::new(),
+            word_rms: None,
         }
     }
 
@@ -49,7 +54,7 @@ impl ArmEncoder {
     pub fn plan(&self, arm: &str) -> Result<ArmPlan, String> {
         match self.parse(arm)? {
             StudyArm::Attention(plan) => Ok(plan),
-            StudyArm::Chunked(_) | StudyArm::Truncated(_) => {
+            StudyArm::Chunked { .. } | StudyArm::Truncated(_) => {
                 Err(format!("arm {arm} cuts the text; it is no choice of pairs"))
             }
         }
@@ -77,7 +82,10 @@ impl ArmEncoder {
             )),
         };
         match parts[..] {
-            ["chunked", text] => Ok(StudyArm::Chunked(share(text)?)),
+            [name @ ("chunked" | "chunked-best"), text] => Ok(StudyArm::Chunked {
+                share: share(text)?,
+                is_best: name == "chunked-best",
+            }),
             ["truncated", text] => Ok(StudyArm::Truncated(share(text)?)),
             ["bsfa", density, block, name] => {
                 let parsed: Arm = format!("bsfa:{density}:{block}")
@@ -108,7 +116,7 @@ impl ArmEncoder {
             // Any other text is one of the encoder's own arms, or it says why not.
             _ => {
                 let parsed: Arm = arm.parse().map_err(|error| {
-                    format!("{error}; or bsfa:D:BLOCK:THRESHOLDS, chunked:F, truncated:F")
+                    format!("{error}; or bsfa:D:BLOCK:THRESHOLDS, chunked:F, chunked-best:F, truncated:F")
                 })?;
                 let plan = ArmPlan::uniform(parsed);
                 if matches!(parsed, Arm::Bsfa { .. }) {
@@ -128,7 +136,7 @@ impl ArmEncoder {
 pub fn attention_flops(arm: &str, density: f64) -> Option<f64> {
     let parts: Vec<&str> = arm.split(':').collect();
     match parts[..] {
-        ["chunked" | "truncated", _] => Some(density),
+        ["chunked" | "chunked-best" | "truncated", _] => Some(density),
         ["bsfa", share, block, _] => format!("bsfa:{share}:{block}")
             .parse::<Arm>()
             .ok()
@@ -151,52 +159,40 @@ impl Embedder for ArmEncoder {
         }
     }
 
+    fn has_parts(&self, arm: &str) -> bool {
+        matches!(self.parse(arm), Ok(StudyArm::Chunked { is_best: true, .. }))
+    }
+
     fn embed_documents(&mut self, texts: &[String], arm: &str) -> Result<Embedded, String> {
-        let sequences = self.tokens(texts, Role::Passage)?;
-        let dense = ArmPlan::uniform(Arm::Dense);
-        match self.parse(arm)? {
-            StudyArm::Attention(plan) => embed(&self.encoder, &sequences, &plan),
-            StudyArm::Truncated(share) => {
-                let kept: Vec<Vec<u32>> = sequences
-                    .iter()
-                    .map(|tokens| truncated(tokens, share))
-                    .collect();
-                let densities = kept
-                    .iter()
-                    .zip(&sequences)
-                    .map(|(kept, whole)| pairs(kept) / pairs(whole))
-                    .collect();
-                let embedded = embed(&self.encoder, &kept, &dense)?;
-                Ok(Embedded {
-                    densities,
-                    ..embedded
-                })
-            }
-            StudyArm::Chunked(share) => {
-                let prefix = self.prefix_length(Role::Passage)?;
-                let pieces: Vec<Vec<Vec<u32>>> = sequences
-                    .iter()
-                    .map(|tokens| chunks(tokens, prefix, share))
-                    .collect();
-                let flat: Vec<Vec<u32>> = pieces.iter().flatten().cloned().collect();
-                let vectors = embed(&self.encoder, &flat, &dense)?.vectors;
-                let mut rest = vectors.as_slice();
-                let mut embedded = Embedded::default();
-                for (pieces, whole) in pieces.iter().zip(&sequences) {
-                    let (of_text, after) = rest.split_at(pieces.len());
-                    rest = after;
-                    embedded.vectors.push(mean(of_text));
-                    let attended: f64 = pieces.iter().map(|piece| pairs(piece)).sum();
-                    embedded.densities.push(attended / pairs(whole));
-                }
-                Ok(embedded)
-            }
+        self.embed_all(texts, &[], arm)
+    }
+
+    fn embed_shifted(
+        &mut self,
+        texts: &[String],
+        shifts: &[Shift],
+        arm: &str,
+    ) -> Result<Embedded, String> {
+        if shifts.len() != texts.len() {
+            let (found, want) = (shifts.len(), texts.len());
+            return Err(format!("{found} shifts for {want} texts"));
         }
+        self.embed_all(texts, shifts, arm)
+    }
+
+    fn shift_rms(&mut self, text: &str, shift: &Shift) -> Result<f64, String> {
+        let tokens = self
+            .tokens(&[text.to_owned()], Role::Passage)?
+            .swap_remove(0);
+        let components = self.components(text, tokens.len(), shift)?;
+        let squares: f64 = components.iter().map(|z| z * z).sum();
+        Ok(shift.sigma * (squares / usize_to_f64(components.len().max(1))).sqrt())
     }
 
     fn embed_queries(&mut self, texts: &[String]) -> Result<Vec<Vec<f32>>, String> {
         let sequences = self.tokens(texts, Role::Query)?;
-        Ok(embed(&self.encoder, &sequences, &ArmPlan::uniform(Arm::Dense))?.vectors)
+        let dense = ArmPlan::uniform(Arm::Dense);
+        Ok(embed(&self.encoder, &sequences, &[], &dense)?.vectors)
     }
 
     fn count_tokens(&mut self, text: &str) -> Result<usize, String> {
@@ -210,6 +206,147 @@ impl Embedder for ArmEncoder {
 }
 
 impl ArmEncoder {
+    /// Embeds texts, with a shift each or without any.
+    fn embed_all(
+        &mut self,
+        texts: &[String],
+        shifts: &[Shift],
+        arm: &str,
+    ) -> Result<Embedded, String> {
+        let sequences = self.tokens(texts, Role::Passage)?;
+        let parsed = self.parse(arm)?;
+        let matrices = self.matrices(texts, &sequences, shifts)?;
+        let hidden = self.encoder.architecture().hidden;
+        let whole = |index: usize| -> Vec<u32> {
+            let length = u32::try_from(sequences[index].len()).unwrap_or(u32::MAX);
+            (0..length).collect()
+        };
+        // Tokens at these places of a text, and what is added to them.
+        let pick = |index: usize, places: &[u32]| -> (Vec<u32>, Vec<f32>) {
+            let at = |place: &u32| usize::try_from(*place).expect("a place in a text");
+            let rows = matrices.get(index).map(|matrix| {
+                let row = |place| &matrix[at(place) * hidden..(at(place) + 1) * hidden];
+                places.iter().flat_map(row).copied().collect()
+            });
+            let tokens = places.iter().map(|place| sequences[index][at(place)]);
+            (tokens.collect(), rows.unwrap_or_default())
+        };
+        let dense = ArmPlan::uniform(Arm::Dense);
+        match parsed {
+            StudyArm::Attention(plan) => embed(&self.encoder, &sequences, &matrices, &plan),
+            StudyArm::Truncated(share) => {
+                let of_text = |index: usize| pick(index, &truncated(&whole(index), share));
+                let (kept, rows): (Vec<_>, Vec<_>) = (0..sequences.len()).map(of_text).unzip();
+                let rows = if matrices.is_empty() {
+                    Vec::new()
+                } else {
+                    rows
+                };
+                let densities = kept
+                    .iter()
+                    .zip(&sequences)
+                    .map(|(kept, whole)| pairs(kept) / pairs(whole))
+                    .collect();
+                let embedded = embed(&self.encoder, &kept, &rows, &dense)?;
+                Ok(Embedded {
+                    densities,
+                    ..embedded
+                })
+            }
+            StudyArm::Chunked { share, is_best } => {
+                let prefix = self.prefix_length(Role::Passage)?;
+                let mut counts = Vec::with_capacity(sequences.len());
+                let (mut flat, mut rows) = (Vec::new(), Vec::new());
+                for index in 0..sequences.len() {
+                    let pieces = chunks(&whole(index), prefix, share);
+                    counts.push(pieces.len());
+                    for places in pieces {
+                        let (tokens, of_piece) = pick(index, &places);
+                        flat.push(tokens);
+                        rows.push(of_piece);
+                    }
+                }
+                if matrices.is_empty() {
+                    rows.clear();
+                }
+                let vectors = embed(&self.encoder, &flat, &rows, &dense)?.vectors;
+                let (mut rest, mut lengths) = (vectors.as_slice(), flat.as_slice());
+                let mut embedded = Embedded::default();
+                for (count, whole) in counts.into_iter().zip(&sequences) {
+                    let (of_text, after) = rest.split_at(count);
+                    rest = after;
+                    embedded.vectors.push(if is_best {
+                        of_text.concat()
+                    } else {
+                        mean(of_text)
+                    });
+                    let (pieces, after) = lengths.split_at(count);
+                    lengths = after;
+                    let attended: f64 = pieces.iter().map(|piece| pairs(piece)).sum();
+                    embedded.densities.push(attended / pairs(whole));
+                }
+                Ok(embedded)
+            }
+        }
+    }
+
+    /// What is added to the embeddings of each text (tokens, hidden); nothing without shifts.
+    fn matrices(
+        &mut self,
+        texts: &[String],
+        sequences: &[Vec<u32>],
+        shifts: &[Shift],
+    ) -> Result<Vec<Vec<f32>>, String> {
+        if shifts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rms = *self.word_rms.get_or_insert_with(|| self.encoder.word_rms());
+        let of_text = |((text, tokens), shift): ((&String, &Vec<u32>), &Shift)| {
+            let components = self.components(text, tokens.len(), shift)?;
+            let scaled = components.into_iter();
+            Ok(scaled.map(|z| f64_to_f32(shift.sigma * rms * z)).collect())
+        };
+        texts
+            .iter()
+            .zip(sequences)
+            .zip(shifts)
+            .map(of_text)
+            .collect()
+    }
+
+    /// Standard normal numbers of a text's tokens (tokens, hidden), 0 for those of protected bytes. The tokens of the
+    /// prefix and the special ones have noise like any other.
+    fn components(&self, text: &str, tokens: usize, shift: &Shift) -> Result<Vec<f64>, String> {
+        let hidden = self.encoder.architecture().hidden;
+        let normals = Normals::new(shift.seed, &shift.document);
+        let mut is_protected = vec![false; tokens];
+        if !shift.protected.is_empty() {
+            let (prefixed, start) = (Role::Passage.prefixed(text), Role::Passage.prefix().len());
+            let all = self.encoder.tokenizer().tokens_with_bytes(&prefixed);
+            let all = all.map_err(|error| error.to_string())?;
+            // A text that was cut ends in the closing token instead of the token that was there.
+            let kept = all.iter().take(tokens.saturating_sub(1));
+            for (is_protected, (_, bytes)) in is_protected.iter_mut().zip(kept) {
+                *is_protected = shift.protected.iter().any(|answer| {
+                    bytes.start < answer.end + start && answer.start + start < bytes.end
+                });
+            }
+        }
+        let index = |place: usize| u64::try_from(place).expect("64 bits hold a place");
+        let mut components = Vec::with_capacity(tokens * hidden);
+        for (token, is_protected) in is_protected.into_iter().enumerate() {
+            let of_token = token * hidden..(token + 1) * hidden;
+            components.extend(of_token.map(|place| {
+                if is_protected {
+                    0.0
+                } else {
+                    normals.at(index(place))
+                }
+            }));
+        }
+        Ok(components)
+    }
+
     /// Tokens of the opening special token and the role's prefix.
     fn prefix_length(&self, role: Role) -> Result<usize, String> {
         let tokens = self.encoder.tokens(role.prefix().trim_end());
@@ -220,8 +357,18 @@ impl ArmEncoder {
     }
 }
 
-fn embed(encoder: &Encoder, sequences: &[Vec<u32>], plan: &ArmPlan) -> Result<Embedded, String> {
-    let embedded = encoder.embed(sequences, plan);
+/// Embeds sequences, with what is added to their embeddings if anything is.
+fn embed(
+    encoder: &Encoder,
+    sequences: &[Vec<u32>],
+    shifts: &[Vec<f32>],
+    plan: &ArmPlan,
+) -> Result<Embedded, String> {
+    let embedded = if shifts.is_empty() {
+        encoder.embed(sequences, plan)
+    } else {
+        encoder.embed_shifted(sequences, shifts, plan)
+    };
     let embedded = embedded.map_err(|error| error.to_string())?;
     Ok(Embedded {
         vectors: embedded.vectors,
@@ -344,6 +491,8 @@ mod tests {
             ("bsfa:0.25:16:pooled", Some(0.625)),
             ("block-topk:0.25:16", Some(0.625)),
             ("chunked:0.625", Some(0.25)),
+            ("chunked-best:0.625", Some(0.25)),
+            ("bsfa:0.25:16:own-*", Some(0.625)),
             ("magic", None),
         ] {
             assert_eq!(

@@ -14,10 +14,15 @@ mod curve;
 mod data;
 mod embedder;
 mod encoder;
+mod first_places;
+mod folder;
+mod lareqa;
 mod mechanism;
 mod merge;
+mod noisy;
 mod plan;
 mod progress;
+mod rankings;
 mod registered;
 mod results;
 mod run;
@@ -31,19 +36,21 @@ pub use contrast::{
 };
 pub use curve::{Curve, Curves, Metric, PairScore, Point, csv, curves, differences, pair_scores};
 pub use data::{DataFolder, Source, calibration_texts};
-pub use embedder::{Embedded, Embedder};
+pub use embedder::{Embedded, Embedder, Shift};
 pub use encoder::{ArmEncoder, attention_flops};
+pub use first_places::{FirstPlaces, first_places};
 pub use mechanism::{Mechanism, mechanism};
 pub use merge::merge;
 pub use plan::{Family, Plan, PlanError, Registration, Split, Task, ThresholdFile};
 pub use progress::{Event, Progress, Silent};
+pub use rankings::{qrels_file, run_file};
 pub use registered::{Answer, ArmAnswer, answer};
 pub use results::{CellLine, Judgements, Results, ResultsError};
 pub use run::{RunOptions, Summary, run};
 
-use crate::mlqa::{Language, LoadError};
+use crate::mlqa::LoadError;
 use crate::noise::NoiseError;
-use crate::retrieval::RetrievalError;
+use crate::retrieval::{BeirError, RetrievalError};
 use crate::stats::SampleError;
 
 /// Why a study stopped.
@@ -60,6 +67,28 @@ pub enum StudyError {
         /// The file.
         path: String,
         /// What the system says.
+        cause: String,
+    },
+    /// A file of a folder in a plan could not be read.
+    #[error(
+        "cannot read {path}: {cause}; a folder of BEIR's shape has corpus.jsonl, queries.jsonl and qrels/test.tsv (the plan's \
+         `qrels` names another than test)"
+    )]
+    ReadFolder {
+        /// The file.
+        path: String,
+        /// What the system says.
+        cause: String,
+    },
+    /// A file of such a folder is not as it must be.
+    #[error(transparent)]
+    Beir(#[from] BeirError),
+    /// A ranking that its file cannot hold.
+    #[error("rankings of {key}: {cause}")]
+    Ranking {
+        /// The cell.
+        key: String,
+        /// Why.
         cause: String,
     },
     /// A data file is not as it must be.
@@ -98,13 +127,18 @@ pub enum StudyError {
         documents: usize,
     },
     /// The noise cannot be made.
-    #[error("noise in {language}: {error}")]
+    #[error("noise in {documents}: {error}")]
     Noise {
         /// Language of the documents.
-        language: Language,
+        documents: String,
         /// Why.
         error: NoiseError,
     },
+    /// What an arm sees of the gold crop, of documents without one.
+    #[error(
+        "the mechanism is of gold crops among distractors: want noise = \"distractor\" or \"hard-distractor\""
+    )]
+    NoCrop,
     /// The encoder failed or refused.
     #[error("{doing}: {cause}")]
     Embedder {

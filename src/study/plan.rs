@@ -1,12 +1,15 @@
 //! What a study does, as a struct and as TOML text.
 
+mod check;
+mod defaults;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::mlqa::Pair;
-use crate::noise::Level;
+use crate::mlqa::{Language, Pair, UnknownLanguage};
+use crate::noise::Length;
 
 /// A study, complete: with the data and the model it determines every rank.
 ///
@@ -33,13 +36,28 @@ pub struct Plan {
     /// The task.
     #[serde(default)]
     pub task: Task,
-    /// Pairs, CONTEXT-QUESTION.
+    /// Pairs, CONTEXT-QUESTION; in the sentence tasks `all-QUESTION` searches the whole pool; `all` of a folder.
     pub pairs: Vec<String>,
+    /// Languages of the pool that `all` searches, in the sentence tasks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pool: Vec<String>,
+    /// The folder of a `beir` task, from the plan's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
+    /// Name of its judgements, `qrels/NAME.tsv`; `test` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qrels: Option<String>,
     /// Attention arms, in the embedder's own words; `dense` is the baseline of differences.
     pub arms: Vec<String>,
     /// Noise family.
     #[serde(default)]
     pub noise: Family,
+    /// Whether a text with distractors has one length or grows with its level.
+    #[serde(default, skip_serializing_if = "is_fixed")]
+    pub length: Length,
+    /// Whether character errors and embedding noise keep off the answers.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub protect_answers: bool,
     /// Noise levels.
     pub levels: Vec<f64>,
     /// Noise seeds; a point of a curve is the mean over them.
@@ -107,6 +125,19 @@ pub struct Registration {
     pub chosen_on: String,
 }
 
+// Defaults are left out, so that plans from before a field keep their hash.
+fn is_fixed(length: &Length) -> bool {
+    *length == Length::Fixed
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over references"
+)]
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
 fn default_total_tokens() -> usize {
     480
 }
@@ -122,6 +153,29 @@ pub enum Task {
     #[default]
     #[serde(rename = "mlqa-retrieval")]
     MlqaRetrieval,
+    /// Sentences that answer, among MLQA's contexts (LAReQA).
+    #[serde(rename = "mlqa-r")]
+    MlqaR,
+    /// Sentences that answer, among XQuAD's parallel contexts (LAReQA).
+    #[serde(rename = "xquad-r")]
+    XquadR,
+    /// Any folder of BEIR's shape.
+    #[serde(rename = "beir")]
+    Beir,
+}
+
+/// What a pair says for all languages, and a folder's only pair.
+pub(super) const POOL: &str = "all";
+
+impl Task {
+    /// Whether its questions are MLQA's, which are in two halves.
+    #[must_use]
+    pub fn has_halves(self) -> bool {
+        match self {
+            Self::MlqaRetrieval | Self::MlqaR => true,
+            Self::XquadR | Self::Beir => false,
+        }
+    }
 }
 
 /// A family of noise.
@@ -130,9 +184,37 @@ pub enum Task {
 pub enum Family {
     /// Whole contexts as they are: level 0 alone, one seed.
     None,
-    /// Share of distractor slots at fixed length (N1).
+    /// Share of distractor slots (N1).
     #[default]
     Distractor,
+    /// The same with the nearest paragraphs that do not answer (N2).
+    HardDistractor,
+    /// Character errors at a rate, in whole contexts (N4).
+    Characters,
+    /// Gaussian noise on token embeddings, in units of their root mean square, in whole contexts (N6).
+    Embedding,
+}
+
+impl Family {
+    /// Whether it puts other texts beside a gold crop.
+    #[must_use]
+    pub fn is_of_distractors(self) -> bool {
+        match self {
+            Self::Distractor | Self::HardDistractor => true,
+            Self::None | Self::Characters | Self::Embedding => false,
+        }
+    }
+
+    /// The levels that its definition names.
+    #[must_use]
+    pub fn usual_levels(self) -> &'static [f64] {
+        match self {
+            Self::None => &[0.0],
+            Self::Distractor | Self::HardDistractor => &[0.0, 0.25, 0.5, 0.75, 1.0],
+            Self::Characters => &[0.0, 0.02, 0.05, 0.1, 0.2, 0.3],
+            Self::Embedding => &[0.0, 0.1, 0.25, 0.5, 1.0, 2.0],
+        }
+    }
 }
 
 /// Which questions are asked. The corpus does not depend on it.
@@ -196,8 +278,13 @@ impl Plan {
     /// # Errors
     /// [`PlanError`], as [`Plan::check`] and for text that is no such TOML.
     pub fn from_toml(text: &str) -> Result<Self, PlanError> {
-        let plan: Self =
-            toml::from_str(text).map_err(|error| PlanError::Toml(error.to_string()))?;
+        let fail = |error: toml::de::Error| PlanError::Toml(error.to_string());
+        let table: toml::Table = toml::from_str(text).map_err(fail)?;
+        // Only tasks that have values of their own go through a table, which forgets the lines that errors name.
+        let plan: Self = match defaults::of_task(&table) {
+            Some(filled) => filled.try_into().map_err(fail)?,
+            None => toml::from_str(text).map_err(fail)?,
+        };
         plan.check()?;
         Ok(plan)
     }
@@ -208,85 +295,6 @@ impl Plan {
     /// [`PlanError::Toml`] for a seed above 2^63 - 1, which TOML cannot hold.
     pub fn to_toml(&self) -> Result<String, PlanError> {
         toml::to_string(self).map_err(|error| PlanError::Toml(error.to_string()))
-    }
-
-    /// Refuses a plan that asks for nothing, for something twice, or for what does not exist. (Whether an arm exists
-    /// is the embedder's to say.)
-    ///
-    /// # Errors
-    /// [`PlanError`] for the first thing wrong.
-    pub fn check(&self) -> Result<(), PlanError> {
-        let levels: Vec<String> = self.levels.iter().map(f64::to_string).collect();
-        let seeds: Vec<String> = self.seeds.iter().map(u64::to_string).collect();
-        for (field, values) in [
-            ("pairs", &self.pairs),
-            ("arms", &self.arms),
-            ("levels", &levels),
-            ("seeds", &seeds),
-        ] {
-            if values.is_empty() {
-                return Err(PlanError::Empty { field });
-            }
-            let mut seen = BTreeSet::new();
-            if let Some(value) = values.iter().find(|value| !seen.insert(*value)) {
-                return Err(PlanError::Twice {
-                    field,
-                    value: value.clone(),
-                });
-            }
-        }
-        self.languages()?;
-        let wrong = |field: &'static str, reason: String| Err(PlanError::Value { field, reason });
-        if let Some(arm) = self
-            .arms
-            .iter()
-            .find(|arm| arm.trim().is_empty() || arm.contains(char::is_whitespace))
-        {
-            return wrong("arms", format!("'{arm}' is no arm: a word without spaces"));
-        }
-        for &level in &self.levels {
-            if level.is_sign_negative() {
-                return wrong("levels", format!("{level} is negative"));
-            }
-            if let Err(error) = Level::new(level) {
-                return wrong("levels", error.to_string());
-            }
-        }
-        self.check_shares()?;
-        self.check_registration()?;
-        let is_clean = self.noise == Family::None;
-        if is_clean && (self.levels.iter().any(|&level| level > 0.0) || self.seeds.len() > 1) {
-            return wrong(
-                "noise",
-                "\"none\" goes with levels = [0] and one seed".to_owned(),
-            );
-        }
-        if self.split == Split::All && !(is_clean && self.arms == ["dense"]) {
-            let reason = "\"all\" is for the dense arm without noise, to compare with published scores; every other \
-                          study before the registered run asks exploration questions only";
-            return wrong("split", reason.to_owned());
-        }
-        if self.contexts_per_pair.is_some_and(|count| count < 2) {
-            return wrong(
-                "contexts_per_pair",
-                "a corpus needs at least 2 contexts".to_owned(),
-            );
-        }
-        if self.queries_per_pair == Some(0) {
-            return wrong("queries_per_pair", "0 questions have no mean".to_owned());
-        }
-        if self.gold_tokens == 0 || self.total_tokens <= self.gold_tokens {
-            let Self {
-                total_tokens,
-                gold_tokens,
-                ..
-            } = self;
-            let reason = format!(
-                "{total_tokens} with gold_tokens = {gold_tokens}: want total_tokens > gold_tokens > 0"
-            );
-            return wrong("total_tokens", reason);
-        }
-        Ok(())
     }
 
     /// The pairs, parsed.
@@ -303,76 +311,45 @@ impl Plan {
         self.pairs.iter().map(parse).collect()
     }
 
-    fn check_shares(&self) -> Result<(), PlanError> {
-        let field = "corpus_shares";
-        let refuse = |reason: String| Err(PlanError::Value { field, reason });
-        if let Some(share) = self
-            .corpus_shares
-            .iter()
-            .find(|share| !(**share > 0.0 && **share <= 1.0))
-        {
-            return refuse(format!("{share} is not above 0 and at most 1"));
-        }
-        if let Some(pair) = self
-            .corpus_shares
-            .windows(2)
-            .find(|pair| pair[0] >= pair[1])
-        {
-            return refuse(format!(
-                "{} comes before {}: want them ascending",
-                pair[0], pair[1]
-            ));
-        }
-        if !self.corpus_shares.is_empty()
-            && (self.contexts_per_pair.is_some() || self.queries_per_pair.is_some())
-        {
-            return refuse("goes without contexts_per_pair and queries_per_pair".to_owned());
-        }
-        Ok(())
+    /// The languages of the pool.
+    ///
+    /// # Errors
+    /// [`PlanError::Value`] for text that is no language.
+    pub fn pool_languages(&self) -> Result<Vec<Language>, PlanError> {
+        let parse = |text: &String| {
+            text.parse()
+                .map_err(|error: UnknownLanguage| PlanError::Value {
+                    field: "pool",
+                    reason: error.to_string(),
+                })
+        };
+        self.pool.iter().map(parse).collect()
     }
 
-    fn check_registration(&self) -> Result<(), PlanError> {
-        let Some(registered) = &self.registered else {
-            return if self.split == Split::Confirmation {
-                Err(PlanError::Value {
-                    field: "split",
-                    reason: "\"confirmation\" is for a plan with a [registered] table, committed before it runs; \
-                             ask exploration questions until then"
-                        .to_owned(),
-                })
-            } else {
-                Ok(())
+    /// The pairs of a sentence task: what is searched, `None` for the pool, and the language of the questions.
+    ///
+    /// # Errors
+    /// [`PlanError::Value`] for text that is no such pair.
+    pub fn pool_pairs(&self) -> Result<Vec<(Option<Language>, Language)>, PlanError> {
+        let wrong = |reason: String| PlanError::Value {
+            field: "pairs",
+            reason,
+        };
+        let parse = |text: &String| {
+            let (context, question) = text.split_once('-').ok_or_else(|| {
+                wrong(format!("'{text}' is not all-QUESTION or CONTEXT-QUESTION"))
+            })?;
+            let language = |code: &str| {
+                let parsed: Result<Language, UnknownLanguage> = code.parse();
+                parsed.map_err(|error| wrong(format!("'{text}': {error}")))
             };
+            let context = match context {
+                POOL => None,
+                code => Some(language(code)?),
+            };
+            Ok((context, language(question)?))
         };
-        let refuse = |reason: String| {
-            Err(PlanError::Value {
-                field: "registered",
-                reason,
-            })
-        };
-        for arm in [
-            &registered.block,
-            &registered.local,
-            &registered.local_equal_density,
-            &registered.dense,
-        ] {
-            if !self.arms.contains(arm) {
-                return refuse(format!("'{arm}' is none of the plan's arms"));
-            }
-        }
-        if !(registered.margin > 0.0 && registered.margin < 1.0) {
-            return refuse(format!(
-                "margin {} is not between 0 and 1",
-                registered.margin
-            ));
-        }
-        if registered.resamples < 40 {
-            return refuse(format!(
-                "{} resamples; want at least 40",
-                registered.resamples
-            ));
-        }
-        Ok(())
+        self.pairs.iter().map(parse).collect()
     }
 
     /// SHA-256, in hexadecimal, of the plan as JSON with its fields in the order of the struct.
@@ -447,75 +424,5 @@ mod tests {
         };
         assert_ne!(other.sha256(), plan.sha256());
         assert_eq!(plan.differences(&other), ["contexts_per_pair: all, not 5"]);
-    }
-
-    #[track_caller]
-    fn refused(from: &str, to: &str, message: &str) {
-        assert!(TEXT.contains(from));
-        let error = Plan::from_toml(&TEXT.replace(from, to))
-            .expect_err("must be refused")
-            .to_string();
-        assert!(error.contains(message), "{error}");
-    }
-
-    #[test]
-    fn what_cannot_be_done_is_refused() {
-        refused("seeds = [3]", "seeds = []", "seeds is empty");
-        refused("[0, 0.25]", "[0, 0.0]", "levels has 0 twice");
-        refused("[0, 0.25]", "[0.3]", "noise level 0.3 is none of");
-        refused("de-en", "de-xx", "unknown language 'xx'");
-        refused("\"dense\"", "\"a b\"", "'a b' is no arm");
-        refused("model", "modle", "unknown field `modle`");
-        refused(
-            "seeds = [3]",
-            "seeds = [3]\nnoise = \"none\"",
-            "\"none\" goes with levels = [0]",
-        );
-        refused(
-            "seeds = [3]",
-            "seeds = [3]\nsplit = \"all\"",
-            "\"all\" is for the dense arm",
-        );
-        refused(
-            "seeds = [3]",
-            "seeds = [3]\nsplit = \"confirmation\"",
-            "\"confirmation\" is for a plan with a [registered] table",
-        );
-        refused(
-            "seeds = [3]",
-            "seeds = [3]\ncontexts_per_pair = 1",
-            "at least 2",
-        );
-        refused(
-            "seeds = [3]",
-            "seeds = [3]\nqueries_per_pair = 0",
-            "0 questions",
-        );
-        refused(
-            "seeds = [3]",
-            "seeds = [3]\ntotal_tokens = 128",
-            "128 with gold_tokens = 128",
-        );
-        for (shares, message) in [
-            ("[0.5, 0.5]", "0.5 comes before 0.5"),
-            ("[0, 1]", "0 is not above 0"),
-            (
-                "[0.5, 1]\ncontexts_per_pair = 9",
-                "goes without contexts_per_pair",
-            ),
-        ] {
-            refused(
-                "seeds = [3]",
-                &format!("seeds = [3]\ncorpus_shares = {shares}"),
-                message,
-            );
-        }
-        let registered = "seeds = [3]\n[registered]\nblock = \"dense\"\nlocal = \"window:0.25\"\ndense = \"dense\"\n\
-                          local_equal_density = \"bare\"\nmargin = 0.02\nresamples = 100\nchosen_on = \"x\"";
-        refused(
-            "seeds = [3]",
-            registered,
-            "'bare' is none of the plan's arms",
-        );
     }
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::noise::Report;
+use crate::noise::{CharacterReport, Report};
 
 use super::cell::Cell;
 use super::plan::Plan;
@@ -57,6 +57,9 @@ pub struct Judgements {
     pub query_ids: Vec<String>,
     /// Cluster of each entry: a hash of its English article's title.
     pub clusters: Vec<String>,
+    /// Grade of each entry, where not all are 1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grades: Vec<i32>,
 }
 
 /// Result of one cell.
@@ -71,13 +74,17 @@ pub struct CellLine {
     pub ranks: Vec<u16>,
     /// Mean over documents of the share of (query, key) pairs attended.
     pub realised_density: f64,
-    /// Mean over documents of the share of distractor tokens.
+    /// Mean over documents of what was achieved: share of distractor tokens, character error rate, or relative deviation of
+    /// the embeddings.
     pub achieved_noise: f64,
     /// Mean over documents of their tokens, without prefix and special tokens.
     pub mean_tokens: f64,
     /// What composing the documents took; absent without noise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noise: Option<Report>,
+    /// Character errors that were made; absent in other families.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub characters: Option<CharacterReport>,
     /// Wall-clock seconds of the cell, what it shared with earlier ones left out. Only while the study runs: a file
     /// that has all cells is a function of its plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -228,6 +235,7 @@ impl Results {
                 mean_tokens: six_decimals(line.mean_tokens),
                 seconds: None,
                 noise: line.noise.filter(|_| self.plan.tells_noise(cell)),
+                characters: line.characters.filter(|_| self.plan.tells_noise(cell)),
                 ..line.clone()
             };
             text += &serde_json::to_string(&timeless).map_err(fail)?;
@@ -366,6 +374,10 @@ fn check_judgements(judgements: &Judgements, results: &Results) -> Result<(), St
     let (ids, clusters) = (judgements.query_ids.len(), judgements.clusters.len());
     if ids != clusters || ids == 0 {
         return Err(format!("{ids} question ids and {clusters} clusters"));
+    }
+    let grades = judgements.grades.len();
+    if grades > 0 && grades != ids {
+        return Err(format!("{ids} question ids and {grades} grades"));
     }
     if sha256_of_lines(judgements.query_ids.iter().map(String::as_str))
         != judgements.query_ids_sha256

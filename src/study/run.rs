@@ -5,17 +5,19 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::mlqa::Language;
-use crate::noise::{Composed, DistractorPool, DistractorShare, Level, Passage};
-use crate::retrieval::{in_share, ranks};
+use crate::noise::DistractorPool;
+use crate::retrieval::{document_id, in_share, ranks, trec_ranks};
 
 use super::StudyError;
 use super::cell::{Cell, Shard};
-use super::data::{DocumentSet, PairData, Source, StudyData, gather};
+use super::data::{PairData, Source, StudyData, gather};
 use super::embedder::Embedder;
-use super::plan::{Family, Plan};
+use super::noisy::{Document, Prepared, mean, noise_error};
+use super::plan::{Plan, Task};
 use super::progress::{Event, Progress};
+use super::rankings;
 use super::results::{CellLine, Judgements, Writer, sha256_of_lines, six_decimals};
-use super::vectors::Vectors;
+use super::vectors::{Vectors, Wanted};
 
 /// Documents timed before a run, under each arm.
 const RATE_TEXTS: usize = 4;
@@ -27,6 +29,8 @@ pub struct RunOptions {
     pub shard: Option<Shard>,
     /// File that keeps vectors between runs; none are kept if absent.
     pub vectors: Option<PathBuf>,
+    /// Folder for the rankings of every cell made, and the judgements of every pair, in TREC's formats.
+    pub rankings: Option<PathBuf>,
 }
 
 /// What a run did.
@@ -58,15 +62,26 @@ pub fn run(
     progress: &mut dyn Progress,
 ) -> Result<Summary, StudyError> {
     plan.check()?;
-    for arm in &plan.arms {
+    let check = |arm: &str| {
         embedder
             .check_arm(arm)
             .map_err(|cause| StudyError::Embedder {
                 doing: format!("arm {arm}"),
                 cause,
-            })?;
+            })
+    };
+    // An arm with a `*` is one a language, which the data says.
+    let (own, common): (Vec<&String>, Vec<&String>) =
+        plan.arms.iter().partition(|arm| arm.contains('*'));
+    for arm in common {
+        check(arm)?;
     }
     let data = gather(plan, source)?;
+    for arm in own {
+        for set in data.sets.values() {
+            check(&arm_of(arm, set.language())?)?;
+        }
+    }
     let mut writer = Writer::open(results, plan)?;
     if writer.cut_bytes > 0 {
         progress.event(&Event::Cut {
@@ -74,7 +89,10 @@ pub fn run(
         });
     }
     for pair in &data.pairs {
-        writer.judgements(judgements(pair))?;
+        if let Some(folder) = &options.rankings {
+            rankings::write_qrels(folder, pair)?;
+        }
+        writer.judgements(judgements(pair, plan.task))?;
     }
     let cells = plan.cells_of(options.shard.unwrap_or(Shard::WHOLE));
     let mut pending = cells.clone();
@@ -95,6 +113,7 @@ pub fn run(
             ..Summary::default()
         },
         is_measured: false,
+        rankings: options.rankings.clone(),
         data: &data,
         texts_of: BTreeMap::new(),
     };
@@ -107,7 +126,20 @@ pub fn run(
     Ok(summary)
 }
 
-fn judgements(pair: &PairData) -> Judgements {
+/// The arm for documents of a language: `*` stands for its code.
+fn arm_of(arm: &str, language: Option<Language>) -> Result<String, StudyError> {
+    match language {
+        _ if !arm.contains('*') => Ok(arm.to_owned()),
+        Some(language) => Ok(arm.replace('*', language.code())),
+        None => Err(StudyError::Embedder {
+            doing: format!("arm {arm}"),
+            cause: "its * stands for the language of the documents, which here are of several or of none that is known"
+                .to_owned(),
+        }),
+    }
+}
+
+fn judgements(pair: &PairData, task: Task) -> Judgements {
     let collection = &pair.collection;
     let of = |text: &dyn Fn(usize) -> String| -> Vec<String> {
         collection
@@ -118,27 +150,28 @@ fn judgements(pair: &PairData) -> Judgements {
     };
     let query_ids = of(&|query| collection.queries[query].id.clone());
     Judgements {
-        pair: pair.pair.to_string(),
+        pair: pair.name.clone(),
         share: pair.share,
         documents: collection.documents.len(),
-        document_ids_sha256: sha256_of_lines(
-            collection
-                .documents
-                .iter()
-                .map(|document| document.id.as_str()),
-        ),
+        document_ids_sha256: match task {
+            Task::MlqaRetrieval | Task::MlqaR | Task::XquadR => {
+                let documents = collection.documents.iter();
+                sha256_of_lines(documents.map(|document| document.id.as_str()))
+            }
+            // A folder's ids are its own and say nothing of its texts.
+            Task::Beir => {
+                let documents = collection.documents.iter();
+                let lines: Vec<String> = documents
+                    .map(|document| format!("{} {}", document.id, document_id(&document.text)))
+                    .collect();
+                sha256_of_lines(lines.iter().map(String::as_str))
+            }
+        },
         query_ids_sha256: sha256_of_lines(query_ids.iter().map(String::as_str)),
         query_ids,
         clusters: of(&|query| pair.clusters[query].clone()),
+        grades: pair.grades.clone(),
     }
-}
-
-/// A document as it is embedded.
-#[derive(Clone, Debug)]
-struct Document {
-    text: String,
-    tokens: usize,
-    achieved: f64,
 }
 
 struct Run<'a> {
@@ -148,6 +181,7 @@ struct Run<'a> {
     vectors: Vectors,
     summary: Summary,
     is_measured: bool,
+    rankings: Option<PathBuf>,
     data: &'a StudyData,
     /// Texts to embed under each arm, at most.
     texts_of: BTreeMap<String, usize>,
@@ -190,14 +224,14 @@ impl Run<'_> {
         for group in pending.chunk_by(is_composed_together) {
             let name = plan.set_of(&group[0]);
             let set = &data.sets[&name];
-            let language = set.language;
-            if let Some(paragraphs) = data.distractors.get(&language)
+            let language = set.language();
+            if let Some(language) = language
+                && let Some(paragraphs) = data.distractors.get(&language)
                 && !pools.contains_key(&language)
             {
-                let noise = |error| StudyError::Noise { language, error };
                 let mut count = |text: &str| self.embedder.count_tokens(text);
                 let pool = DistractorPool::new(paragraphs.clone(), plan.total_tokens, &mut count)
-                    .map_err(noise)?;
+                    .map_err(noise_error(Some(language)))?;
                 pools.insert(language, pool);
             }
             let is_wanted: Vec<bool> = set
@@ -209,28 +243,34 @@ impl Run<'_> {
                         .is_none_or(|share| in_share(&document.id, share, plan.sample_seed))
                 })
                 .collect();
-            let composed = self.compose(&name, &is_wanted, group[0].seed, pools.get(&language))?;
+            let pool = language.and_then(|language| pools.get(&language));
+            let seed = group[0].seed;
+            let prepared = Prepared::new((plan, data), set, is_wanted, seed, pool, self.embedder)?;
+            if let Some(report) = prepared.report() {
+                self.progress.event(&Event::Composed {
+                    set: &name,
+                    seed,
+                    report,
+                });
+            }
             for of_level in group.chunk_by(|a, b| a.level.total_cmp(&b.level).is_eq()) {
-                let documents =
-                    self.documents(set, &is_wanted, composed.as_ref(), of_level[0].level)?;
+                let at_level = prepared.at(of_level[0].level, self.embedder)?;
+                let documents = &at_level.documents;
                 if !self.is_measured {
                     let few: Vec<Document> = documents.values().take(RATE_TEXTS).cloned().collect();
-                    self.measure(&few, pending.len())?;
+                    self.measure(&few, language, pending.len())?;
                 }
                 for cell in of_level {
                     let pair = data
                         .pairs
                         .iter()
-                        .find(|pair| pair.pair.to_string() == cell.pair && pair.share == cell.share)
+                        .find(|pair| pair.name == cell.pair && pair.share == cell.share)
                         .expect("cells name pairs of the plan");
                     let is_first = plan.tells_noise(cell);
-                    let noise = composed
-                        .as_ref()
-                        .filter(|_| is_first)
-                        .map(|composed| composed.report);
                     let line = CellLine {
-                        noise,
-                        ..self.cell(cell, pair, &documents)?
+                        noise: prepared.report().filter(|_| is_first),
+                        characters: at_level.characters.filter(|_| is_first),
+                        ..self.cell(cell, (pair, language), documents)?
                     };
                     let seconds = line.seconds.unwrap_or(0.0);
                     writer.cell(line)?;
@@ -248,108 +288,19 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The wanted documents of a set at all levels; `None` where the plan has no noise.
-    fn compose(
-        &mut self,
-        name: &str,
-        is_wanted: &[bool],
-        seed: u64,
-        pool: Option<&DistractorPool>,
-    ) -> Result<Option<Composed>, StudyError> {
-        let pool = match (self.plan.noise, pool) {
-            (Family::None, _) | (Family::Distractor, None) => return Ok(None),
-            (Family::Distractor, Some(pool)) => pool,
-        };
-        let set = &self.data.sets[name];
-        let passages: Vec<Passage<'_>> = set
-            .documents
-            .iter()
-            .zip(&set.answers)
-            .map(|(document, answers)| Passage {
-                id: &document.id,
-                text: &document.text,
-                answers,
-            })
-            .collect();
-        let Plan {
-            total_tokens,
-            gold_tokens,
-            ..
-        } = *self.plan;
-        let family = DistractorShare {
-            total_tokens,
-            gold_tokens,
-            seed,
-        };
-        let mut count = |text: &str| self.embedder.count_tokens(text);
-        let composed = family
-            .compose_some(&passages, is_wanted, pool, &mut count)
-            .map_err(|error| StudyError::Noise {
-                language: set.language,
-                error,
-            })?;
-        self.progress.event(&Event::Composed {
-            set: name,
-            seed,
-            report: composed.report,
-        });
-        Ok(Some(composed))
-    }
-
-    /// The wanted documents of a set at one level, by id.
-    fn documents<'a>(
-        &mut self,
-        set: &'a DocumentSet,
-        is_wanted: &[bool],
-        composed: Option<&Composed>,
-        level: f64,
-    ) -> Result<BTreeMap<&'a str, Document>, StudyError> {
-        let fail = |cause: String| StudyError::Embedder {
-            doing: "counting tokens".to_owned(),
-            cause,
-        };
-        let wanted = set
-            .documents
-            .iter()
-            .zip(is_wanted)
-            .filter(|(_, is_wanted)| **is_wanted)
-            .map(|(document, _)| document);
-        let Some(Composed { compositions, .. }) = composed else {
-            return wanted
-                .map(|document| {
-                    let tokens = self.embedder.count_tokens(&document.text).map_err(fail)?;
-                    let clean = Document {
-                        text: document.text.clone(),
-                        tokens,
-                        achieved: 0.0,
-                    };
-                    Ok((document.id.as_str(), clean))
-                })
-                .collect();
-        };
-        let level = Level::new(level).map_err(|error| StudyError::Noise {
-            language: set.language,
-            error,
-        })?;
-        let noisy = compositions.iter().map(|composition| composition.at(level));
-        let made = wanted.zip(noisy).map(|(document, noisy)| {
-            let made = Document {
-                achieved: noisy.achieved(),
-                tokens: noisy.tokens,
-                text: noisy.text,
-            };
-            (document.id.as_str(), made)
-        });
-        Ok(made.collect())
-    }
-
     /// Times a few documents under each arm that has cells to make, and says how long those will take. Their vectors
     /// are kept, so nothing is done twice.
-    fn measure(&mut self, few: &[Document], cells: usize) -> Result<(), StudyError> {
+    fn measure(
+        &mut self,
+        few: &[Document],
+        language: Option<Language>,
+        cells: usize,
+    ) -> Result<(), StudyError> {
         self.is_measured = true;
         let mut seconds = 0.0;
         for (arm, texts) in self.texts_of.clone() {
             let (before, start) = (self.summary.documents_embedded, Instant::now());
+            let arm = arm_of(&arm, language)?;
             self.embed(&few.iter().collect::<Vec<_>>(), &arm)?;
             let embedded = self.summary.documents_embedded - before;
             // Vectors that an earlier run left take no time: then the rate of the other arms must do.
@@ -375,30 +326,34 @@ impl Run<'_> {
 
     /// Makes sure that the vectors of these documents are there.
     fn embed(&mut self, documents: &[&Document], arm: &str) -> Result<(), StudyError> {
-        let lengths: Vec<(&str, usize)> = documents
+        let wanted: Vec<Wanted<'_>> = documents
             .iter()
-            .map(|document| (document.text.as_str(), document.tokens))
+            .map(|document| Wanted {
+                text: &document.text,
+                tokens: document.tokens,
+                shift: document.shift.as_ref(),
+            })
             .collect();
         let total = self.texts_total();
         let (summary, progress) = (&mut self.summary, &mut *self.progress);
-        self.vectors
-            .documents(self.embedder, &lengths, arm, |made| {
-                summary.documents_embedded += made;
-                let done = summary.documents_embedded;
-                progress.event(&Event::Texts {
-                    done,
-                    total: total.max(done),
-                });
-            })
+        self.vectors.documents(self.embedder, &wanted, arm, |made| {
+            summary.documents_embedded += made;
+            let done = summary.documents_embedded;
+            progress.event(&Event::Texts {
+                done,
+                total: total.max(done),
+            });
+        })
     }
 
     fn cell(
         &mut self,
         cell: &Cell,
-        pair: &PairData,
+        (pair, language): (&PairData, Option<Language>),
         documents: &BTreeMap<&str, Document>,
     ) -> Result<CellLine, StudyError> {
         let start = Instant::now();
+        let arm = arm_of(&cell.arm, language)?;
         let collection = &pair.collection;
         let questions: Vec<&str> = collection
             .queries
@@ -412,10 +367,13 @@ impl Run<'_> {
             .map(|document| document.id.as_str())
             .collect();
         let documents: Vec<&Document> = ids.iter().map(|id| &documents[id]).collect();
-        self.embed(&documents, &cell.arm)?;
+        self.embed(&documents, &arm)?;
         let embedded: Vec<&(Vec<f32>, f64)> = documents
             .iter()
-            .map(|document| self.vectors.of_document(&document.text, &cell.arm))
+            .map(|document| {
+                let shift = document.shift.as_ref();
+                self.vectors.of_document(&document.text, &arm, shift)
+            })
             .collect();
         let vectors: Vec<&[f32]> = embedded
             .iter()
@@ -426,18 +384,34 @@ impl Run<'_> {
             .map(|question| self.vectors.of_question(question))
             .collect();
         let key = cell.to_string();
-        let ranked = ranks(&ids, &vectors, &queries, &collection.judgements).map_err(|error| {
-            StudyError::Retrieval {
-                key: key.clone(),
-                error,
+        let refuse = |error| StudyError::Retrieval {
+            key: key.clone(),
+            error,
+        };
+        let judged = &collection.judgements;
+        let is_trec = self.plan.task == Task::Beir;
+        let ranked = if is_trec || self.rankings.is_some() {
+            let depth = self.rankings.as_ref().map_or(0, |_| rankings::DEPTH);
+            let (ranked, first) =
+                trec_ranks(&ids, &vectors, &queries, judged, depth).map_err(refuse)?;
+            if let Some(folder) = &self.rankings {
+                rankings::write_run(folder, cell, pair, &first)?;
             }
-        })?;
+            // A folder's scores are trec_eval's; the others' ranks are those of the exact scores.
+            if is_trec { Some(ranked) } else { None }
+        } else {
+            None
+        };
+        let ranked = match ranked {
+            Some(ranked) => ranked,
+            None => ranks(&ids, &vectors, &queries, judged).map_err(refuse)?,
+        };
         let narrow = |rank: u32| {
             u16::try_from(rank).expect("at most 65535 documents, checked when gathered")
         };
         Ok(CellLine {
             key,
-            query_ids_sha256: judgements(pair).query_ids_sha256,
+            query_ids_sha256: judgements(pair, self.plan.task).query_ids_sha256,
             ranks: ranked.into_iter().map(narrow).collect(),
             realised_density: six_decimals(mean(embedded.iter().map(|(_, density)| *density))),
             achieved_noise: six_decimals(mean(documents.iter().map(|document| document.achieved))),
@@ -445,14 +419,10 @@ impl Run<'_> {
                 documents.iter().map(|document| count_f64(document.tokens)),
             )),
             noise: None,
+            characters: None,
             seconds: Some(start.elapsed().as_secs_f64()),
         })
     }
-}
-
-fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
-    let count = count_f64(values.len());
-    values.sum::<f64>() / count
 }
 
 /// A count as a number; counts here are far below 2^32.

@@ -4,13 +4,21 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use super::StudyError;
-use super::embedder::Embedder;
+use super::embedder::{Embedder, Shift};
 use super::store::{Key, Store, key};
 
 /// Documents embedded by one call, of about the same length.
 const BATCH: usize = 16;
 /// Vectors of documents kept in memory; at 384 components 77 MB.
 const CACHE_MAX: usize = 50_000;
+
+/// A document to embed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'a> {
+    pub(super) text: &'a str,
+    pub(super) tokens: usize,
+    pub(super) shift: Option<&'a Shift>,
+}
 
 #[derive(Debug)]
 pub(super) struct Vectors {
@@ -33,20 +41,26 @@ impl Vectors {
         })
     }
 
-    fn document_key(&self, text: &str, arm: &str) -> Key {
+    fn document_key(&self, text: &str, arm: &str, shift: Option<&Shift>) -> Key {
         let identity = self.identities.get(arm).map_or(arm, String::as_str);
-        key([&self.model, "document", identity, text])
+        match shift {
+            None => key([&self.model, "document", identity, text]),
+            Some(shift) => {
+                let identity = format!("{identity} {}", shift.identity());
+                key([&self.model, "shifted document", &identity, text])
+            }
+        }
     }
 
     fn question_key(&self, text: &str) -> Key {
         key([&self.model, "question", "dense", text])
     }
 
-    /// Makes sure that the vectors of these documents (text, tokens) are there; `made` is told how many each batch made.
+    /// Makes sure that the vectors of these documents are there; `made` is told how many each batch made.
     pub(super) fn documents(
         &mut self,
         embedder: &mut dyn Embedder,
-        documents: &[(&str, usize)],
+        documents: &[Wanted<'_>],
         arm: &str,
         mut made: impl FnMut(usize),
     ) -> Result<(), StudyError> {
@@ -57,28 +71,45 @@ impl Vectors {
         if self.documents.len() + documents.len() > CACHE_MAX {
             self.documents.clear();
         }
+        // A store's vectors are all of one length.
+        let mut unkept = None;
+        let is_kept = !embedder.has_parts(arm);
         let mut seen = BTreeSet::new();
-        let mut missing: Vec<(&str, usize, Key)> = Vec::new();
-        for &(text, tokens) in documents {
-            let key = self.document_key(text, arm);
+        let mut missing: Vec<(Wanted<'_>, Key)> = Vec::new();
+        for &document in documents {
+            let key = self.document_key(document.text, arm, document.shift);
             if self.documents.contains_key(&key) || !seen.insert(key) {
                 continue;
             }
-            match self.store.as_mut().and_then(|store| store.get(&key)) {
+            let store = self.store.as_mut().filter(|_| is_kept);
+            match store.and_then(|store| store.get(&key)) {
                 Some(kept) => {
                     self.documents.insert(key, kept);
                 }
-                None => missing.push((text, tokens, key)),
+                None => missing.push((document, key)),
             }
         }
-        missing.sort_by_key(|(_, tokens, _)| std::cmp::Reverse(*tokens));
+        missing.sort_by_key(|(document, _)| std::cmp::Reverse(document.tokens));
         let fail = |cause: String| StudyError::Embedder {
             doing: format!("embedding documents under {arm}"),
             cause,
         };
         for batch in missing.chunks(BATCH) {
-            let texts: Vec<String> = batch.iter().map(|(text, ..)| (*text).to_owned()).collect();
-            let embedded = embedder.embed_documents(&texts, arm).map_err(fail)?;
+            let texts: Vec<String> = batch
+                .iter()
+                .map(|(document, _)| document.text.to_owned())
+                .collect();
+            let shifts: Vec<Shift> = batch
+                .iter()
+                .filter_map(|(document, _)| document.shift.cloned())
+                .collect();
+            // All documents of a call are at one level: all are shifted, or none.
+            let embedded = if shifts.is_empty() {
+                embedder.embed_documents(&texts, arm)
+            } else {
+                embedder.embed_shifted(&texts, &shifts, arm)
+            };
+            let embedded = embedded.map_err(fail)?;
             let (vectors, densities) = (embedded.vectors.len(), embedded.densities.len());
             if vectors != texts.len() || densities != texts.len() {
                 let want = texts.len();
@@ -90,8 +121,13 @@ impl Vectors {
                 .iter()
                 .zip(embedded.vectors)
                 .zip(embedded.densities)
-                .map(|(((_, _, key), vector), density)| (*key, (vector, density)));
-            keep(&mut self.store, &mut self.documents, added.collect())?;
+                .map(|(((_, key), vector), density)| (*key, (vector, density)));
+            let store = if is_kept {
+                &mut self.store
+            } else {
+                &mut unkept
+            };
+            keep(store, &mut self.documents, added.collect())?;
             made(texts.len());
         }
         Ok(())
@@ -135,8 +171,13 @@ impl Vectors {
     }
 
     /// Vector and density of a document that was made sure of.
-    pub(super) fn of_document(&self, text: &str, arm: &str) -> &(Vec<f32>, f64) {
-        &self.documents[&self.document_key(text, arm)]
+    pub(super) fn of_document(
+        &self,
+        text: &str,
+        arm: &str,
+        shift: Option<&Shift>,
+    ) -> &(Vec<f32>, f64) {
+        &self.documents[&self.document_key(text, arm, shift)]
     }
 
     /// Vector of a question that was made sure of.

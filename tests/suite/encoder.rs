@@ -1,6 +1,7 @@
 //! The encoder against a plain forward pass, over every file form it reads, and against pinned values of the real model.
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
 
+mod checkpoints;
 mod plain;
 mod real;
 

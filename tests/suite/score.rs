@@ -267,3 +267,69 @@ fn rankings_are_printed_in_three_columns() {
     assert_eq!((code, out.as_str()), (3, ""), "{err}");
     assert!(err.contains("nothing was compared"), "{err}");
 }
+
+#[test]
+fn mtebs_files_come_in_and_go_out() {
+    let files = Files::new(
+        "mteb",
+        &[
+            ("qrels", "q1 0 d9 1\nq2 0 d1 1\n"),
+            (
+                "predictions.json",
+                r#"{"deu-eng": {"test": {"q1": {"d10": 0.5, "d9": 0.5}, "q2": {"d2": 9, "d1": 8}}}}"#,
+            ),
+            ("bad.json", r#"{"deu-eng": {"test": {"q1": ["d10"]}}}"#),
+        ],
+    );
+    let (code, out, err) = files.score(&[
+        "trec",
+        "qrels",
+        "predictions.json",
+        "--measures",
+        "ndcg_cut_10,map",
+        "--to-run",
+        "run",
+        "--to-predictions",
+        "again.json",
+        "--subset",
+        "deu-eng",
+        "--to-result",
+        "result.json",
+        "--task-name",
+        "MLQARetrieval",
+    ]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(
+        out.starts_with("ndcg_cut_10           \tall\t0.8155\n"),
+        "{out}"
+    );
+    for run in ["run", "again.json"] {
+        let (code, again, _) =
+            files.score(&["trec", "qrels", run, "--measures", "ndcg_cut_10,map"]);
+        assert_eq!((code, &again), (0, &out), "{run}");
+    }
+    let (code, out, err) = files.score(&["mteb", "result.json"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(
+        out.starts_with("MLQARetrieval (revision unknown, flashproof ") && out.contains("81.55"),
+        "{out}"
+    );
+    for (arguments, want) in [
+        (
+            &["trec", "qrels", "bad.json"][..],
+            "bad.json: subset 'deu-eng': ",
+        ),
+        (
+            &["trec", "qrels", "predictions.json", "--split", "dev"],
+            "0 subsets and splits fit",
+        ),
+        (
+            &["mteb", "predictions.json"],
+            "missing field `dataset_revision`",
+        ),
+    ] {
+        let (code, out, err) = files.score(arguments);
+        assert_eq!((code, out.as_str()), (2, ""), "{err}");
+        assert!(err.starts_with("error: ") && err.contains(want), "{err}");
+    }
+}

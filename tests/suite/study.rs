@@ -1,18 +1,19 @@
 //! Studies end to end: a made-up corpus and a toy encoder; the real data where it is there.
 
+mod bad_data;
+mod mechanism;
+mod noise;
 mod real;
+mod tasks;
 mod toy;
 
 use std::path::PathBuf;
 
-use crate::tiny_model::TinyModel;
-use flashproof::encoder::Encoder;
 use flashproof::mlqa::{Corpus, Half, Language, Pair, half_of};
 use flashproof::stats::BandOptions;
 use flashproof::study::{
-    ArmEncoder, DataFolder, Embedder, Event, Family, Metric, Plan, Progress, Results, ResultsError,
-    RunOptions, Shard, Silent, Source, Split, StudyError, csv, curves, differences, merge,
-    pair_scores, run,
+    DataFolder, Event, Family, Metric, Plan, Progress, Results, ResultsError, RunOptions, Shard,
+    Silent, Source, Split, StudyError, csv, curves, differences, merge, pair_scores, run,
 };
 use toy::{ENDLESS, Made, Scratch, Toy, plan, run_part, run_toy, timeless};
 
@@ -355,6 +356,7 @@ fn bad_plans_and_sources_are_named() {
     assert_eq!(error, "arm magic: no arm 'magic'; there are dense, half");
     let absent = DataFolder {
         root: PathBuf::from("/nowhere"),
+        beside: PathBuf::new(),
     };
     let error = run(
         &plan(),
@@ -436,51 +438,6 @@ fn bad_plans_and_sources_are_named() {
     assert_eq!((judgements.query_ids.len(), judgements.documents), (7, 30));
 }
 
-#[test]
-fn an_encoder_serves_a_study() {
-    let model = TinyModel::random(5).e5s1();
-    let mut encoder = ArmEncoder::new(Encoder::from_e5s1(&model, None).unwrap());
-    let embedder: &mut dyn Embedder = &mut encoder;
-    assert_eq!(
-        embedder.count_tokens(""),
-        Ok(0),
-        "special tokens are not counted"
-    );
-    let (one, two) = (
-        embedder.count_tokens("ab").unwrap(),
-        embedder.count_tokens("ab ca ab").unwrap(),
-    );
-    assert!(0 < one && one < two);
-    assert_eq!(embedder.check_arm("window:0.5"), Ok(()));
-    assert!(embedder.check_arm("magic").unwrap_err().contains("magic"));
-
-    let texts = ["ab ca b c a", "ca ca c b ab ab c"].map(str::to_owned);
-    let dense = embedder.embed_documents(&texts, "dense").unwrap();
-    let window = embedder.embed_documents(&texts, "window:0.5").unwrap();
-    let queries = embedder.embed_queries(&texts).unwrap();
-    assert_eq!(dense.densities, [1.0; 2]);
-    assert!(
-        window.densities.iter().all(|&density| density < 0.9),
-        "{window:?}"
-    );
-    assert_ne!(dense.vectors, window.vectors);
-    assert_ne!(dense.vectors, queries, "a question has another prefix");
-    for vector in dense.vectors.iter().chain(&window.vectors).chain(&queries) {
-        let squared: f32 = vector.iter().map(|x| x * x).sum();
-        assert!((squared - 1.0).abs() < 1e-4, "{squared}");
-    }
-    let long = vec!["ab ".repeat(500)];
-    assert_eq!(
-        embedder
-            .embed_documents(&long, "dense")
-            .unwrap()
-            .vectors
-            .len(),
-        1,
-        "cut, not refused"
-    );
-}
-
 /// A plan whose corpora grow, and whose pairs share documents.
 fn growing() -> Plan {
     Plan {
@@ -540,6 +497,7 @@ fn sharded_equals_unsharded_byte_for_byte() {
             let options = RunOptions {
                 shard: Some(shard),
                 vectors: Some(part.vectors()),
+                ..RunOptions::default()
             };
             let summary = run_part(&plan, &part, &options).unwrap();
             cells += summary.cells_made;
@@ -577,8 +535,8 @@ fn kept_vectors_change_nothing_and_are_not_made_again() {
     let made = run_toy(&plan, &plain).unwrap();
     let kept = Scratch::new("kept");
     let options = RunOptions {
-        shard: None,
         vectors: Some(kept.vectors()),
+        ..RunOptions::default()
     };
     let first = run_part(&plan, &kept, &options).unwrap();
     assert_eq!(first.documents_embedded, made.documents_embedded);

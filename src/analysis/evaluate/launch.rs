@@ -62,15 +62,17 @@ impl<'c> Launch<'c> {
         match promise.value {
             PromisedValue::Buffer { .. } => (ty.bytes() == 8).then_some(number << APART),
             PromisedValue::Bits(bits) => Some(bits & ty.mask()),
+            PromisedValue::Map { .. } => None,
         }
     }
 }
 
 impl Context<'_> {
-    /// Where a parameter begins in its space: of interest where its value is known.
+    /// Where a parameter begins in its space.
     pub(super) fn param_address(&self, index: u32) -> Value {
-        let offsets = self.launch.map(|_| self.function.param_offsets());
-        let offset = offsets.and_then(|offsets| offsets.get(usize::try_from(index).ok()?).copied());
+        let offsets = self.function.param_offsets();
+        let index = usize::try_from(index).ok();
+        let offset = index.and_then(|index| offsets.get(index).copied());
         offset.map_or_else(|| Value::unknown(false), Value::exact)
     }
 

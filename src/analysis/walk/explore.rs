@@ -1,21 +1,22 @@
 //! Follows every path until no new state is met.
 
+use super::event::Event;
 use super::global::{Choices, asked_global};
 use super::meet::Meeting;
-use super::state::{State, WrittenId, WrittenSets};
-use super::{Aligned, Divergence, Walk, aligned, asked, is_barrier};
-use crate::analysis::access::shared_access;
+use super::role::{EVERYONE, Role, spins};
+use super::state::{Entry, State, WrittenId, WrittenSets};
+use super::{Step, Walk, asked};
 use crate::analysis::control_flow::{BlockIndex, Graph};
 use crate::analysis::evaluate::Context;
 use crate::analysis::slice::Slice;
 use crate::analysis::uniformity;
 use crate::analysis::value::{Value, ValueId};
-use crate::ptx::{Instruction, Op, Operand, Predicate, RegisterId};
+use crate::ptx::{Op, Predicate, RegisterId};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
 /// States after which the walk stops.
-const STATES_MAX: usize = 20_000;
+const STATES_MAX: usize = 10_000;
 
 /// Distinct values of a register at a loop head before only its low bits are kept.
 const VALUES_EXACT: usize = 20;
@@ -31,8 +32,8 @@ struct Node {
     parent: Option<usize>,
 }
 
-/// What an instruction gives for the registers it reads.
-type Results = HashMap<(usize, Vec<Option<ValueId>>), Vec<(RegisterId, ValueId)>>;
+/// What an instruction gives a role for the registers it reads.
+type Results = HashMap<(usize, usize, Vec<Option<ValueId>>), Vec<(RegisterId, ValueId)>>;
 
 /// An access with the values of its address and guard.
 pub(super) type Met = (usize, ValueId, ValueId);
@@ -55,17 +56,25 @@ pub(super) struct Explorer<'c, 'm> {
     pub(super) slice: Slice,
     pub(super) walk: Walk,
     nodes: Vec<Node>,
-    seen: HashSet<Rc<State>>,
-    at_loop_heads: HashMap<(BlockIndex, usize), HashSet<ValueId>>,
+    seen: HashMap<Rc<State>, usize>,
+    at_loop_heads: HashMap<(usize, BlockIndex, usize), HashSet<ValueId>>,
     pub(super) gathered: HashMap<State, Vec<State>>,
     pub(super) choices: Choices,
     pub(super) meetings: HashMap<(Met, Met), Meeting>,
-    results: Results,
+    pub(super) results: Results,
     pub(super) written: WrittenSets,
     pub(super) writes: HashMap<(WrittenId, Met), Option<WrittenId>>,
     pub(super) reads: HashSet<(WrittenId, bool, bool, Met)>,
-    cap: u32,
+    pub(super) cap: u32,
     pub(super) reported: HashSet<(usize, usize)>,
+    /// Groups of threads that go their own ways for good; the first is everyone.
+    pub(super) roles: Vec<Role>,
+    /// Waits that are repeated until they succeed.
+    pub(super) spins: HashSet<usize>,
+    /// Accesses of each role but everyone.
+    pub(super) of_roles: BTreeMap<usize, BTreeSet<Entry>>,
+    /// What the block that is being run does to barriers and by copies.
+    pub(super) events: Vec<Event>,
 }
 
 impl<'c, 'm> Explorer<'c, 'm> {
@@ -94,13 +103,14 @@ impl<'c, 'm> Explorer<'c, 'm> {
                 .collect(),
             ..Walk::default()
         };
+        let spins = spins(context.function, &graph);
         Self {
             context,
             graph,
             slice,
             walk,
             nodes: Vec::new(),
-            seen: HashSet::new(),
+            seen: HashMap::new(),
             at_loop_heads: HashMap::new(),
             gathered: HashMap::new(),
             choices: Choices::default(),
@@ -111,6 +121,13 @@ impl<'c, 'm> Explorer<'c, 'm> {
             reads: HashSet::new(),
             cap,
             reported: HashSet::new(),
+            roles: vec![Role::new(
+                (0..context.threads()).collect(),
+                context.threads(),
+            )],
+            spins,
+            of_roles: BTreeMap::new(),
+            events: Vec::new(),
         }
     }
 
@@ -122,6 +139,7 @@ impl<'c, 'm> Explorer<'c, 'm> {
         }
         let start = State {
             block: 0,
+            role: EVERYONE,
             registers: vec![None; self.slice.len()],
             conditions: BTreeMap::new(),
             facts: BTreeMap::new(),
@@ -134,25 +152,41 @@ impl<'c, 'm> Explorer<'c, 'm> {
         let mut next = 0;
         while next < self.nodes.len() {
             if self.nodes.len() > STATES_MAX {
-                self.walk.gaps.insert((0, "more than 20000 states"));
+                self.walk.gaps.insert((0, "more than 10000 states"));
                 break;
             }
             self.step(next);
             next += 1;
         }
         self.walk.states = self.nodes.len();
+        self.compare_roles();
+        self.check_named();
+        self.walk.roles = self.roles.iter().map(|role| role.threads.clone()).collect();
         self.walk
     }
 
     /// Puts a state on the list unless it has been met.
-    fn enter(&mut self, mut state: State, parent: Option<usize>) {
+    pub(super) fn enter(&mut self, mut state: State, parent: Option<usize>) {
         self.settle(&mut state);
         if self.graph.is_loop_head[state.block] {
             self.gather(&mut state);
         }
         let state = Rc::new(state);
-        if self.seen.insert(Rc::clone(&state)) {
-            self.nodes.push(Node { state, parent });
+        let index = match self.seen.get(&state) {
+            Some(index) => *index,
+            None => {
+                let index = self.nodes.len();
+                self.seen.insert(Rc::clone(&state), index);
+                self.walk.steps.push(Step {
+                    role: state.role,
+                    ..Step::default()
+                });
+                self.nodes.push(Node { state, parent });
+                index
+            }
+        };
+        if let Some(parent) = parent {
+            self.walk.steps[parent].next.push(index);
         }
     }
 
@@ -169,8 +203,8 @@ impl<'c, 'm> Explorer<'c, 'm> {
         }
         for number in 0..self.slice.len() {
             if self.graph.is_loop_head[state.block] {
-                state.registers[number] =
-                    state.registers[number].map(|id| self.widen(state.block, number, id));
+                state.registers[number] = state.registers[number]
+                    .map(|id| self.widen((state.role, state.block, number), id));
             }
         }
         // What is known of values that no register has any more would only tell states apart.
@@ -179,8 +213,9 @@ impl<'c, 'm> Explorer<'c, 'm> {
         state.facts.retain(|fact, _| kept(fact.a) && kept(fact.b));
     }
 
-    fn widen(&mut self, block: BlockIndex, number: usize, id: ValueId) -> ValueId {
-        let met = self.at_loop_heads.entry((block, number)).or_default();
+    fn widen(&mut self, place: (usize, BlockIndex, usize), id: ValueId) -> ValueId {
+        let number = place.2;
+        let met = self.at_loop_heads.entry(place).or_default();
         let limit = if self.slice.is_exact(number) {
             VALUES_EXACT
         } else {
@@ -242,12 +277,16 @@ impl<'c, 'm> Explorer<'c, 'm> {
     fn follow(&mut self, node: usize) {
         let mut state = (*self.nodes[node].state).clone();
         let block = self.graph.blocks[state.block].clone();
+        let active = self.roles[state.role].active.clone();
         let here = Here {
             node,
-            active: &Value::exact(1),
+            active: &active,
             branch: None,
         };
-        if !self.run_block(&mut state, here) {
+        self.events.clear();
+        let goes_on = self.run_block(&mut state, here);
+        self.walk.steps[node].events = std::mem::take(&mut self.events);
+        if !goes_on {
             return;
         }
         let at = block.instructions.end - 1;
@@ -301,7 +340,14 @@ impl<'c, 'm> Explorer<'c, 'm> {
         match condition.uniform() {
             Some(0) => self.go(node, &state, block.next),
             Some(_) => self.go(node, &state, block.taken),
-            None if condition.differs() => self.part(node, state, at, &condition),
+            None if condition.is_known() && self.parts_for_good(state.block, &condition) => {
+                self.split(node, &state, &condition);
+            }
+            None if condition.differs() => {
+                self.part(node, state, at, &condition);
+                let events = std::mem::take(&mut self.events);
+                self.walk.steps[node].events.extend(events);
+            }
             None => {
                 let comparison = self.comparison(&state, guard);
                 let decided =
@@ -324,218 +370,8 @@ impl<'c, 'm> Explorer<'c, 'm> {
 
     pub(super) fn write(&mut self, state: &mut State, register: RegisterId, value: Value) {
         if let Some(number) = self.slice.number(register) {
+            let value = self.roles[state.role].view(&value);
             state.registers[number] = Some(self.walk.values.id(value));
-        }
-    }
-
-    /// Executes an instruction; false where the way cannot be followed further.
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "the others order nothing and touch no shared memory"
-    )]
-    fn execute(
-        &mut self,
-        state: &mut State,
-        at: usize,
-        instruction: &Instruction,
-        here: Here<'_>,
-    ) -> bool {
-        let guard = self.predicate(state, instruction.guard);
-        if guard.uniform() == Some(0) {
-            return true;
-        }
-        let op = &instruction.op;
-        let doing = Value::combine(&[&guard, here.active], |bits| bits[0].and(bits[1]).cut(1));
-        let doing = if doing.is_known() || !(guard.differs() || here.active.differs()) {
-            doing
-        } else {
-            // What is not known of a condition that differs must stay so.
-            Value {
-                varying: true,
-                ..doing
-            }
-        };
-        if self.context.launch.is_some() {
-            self.global(state, at, op, &doing);
-            self.assign(state, at, instruction, &guard, here.branch.is_none());
-            return true;
-        }
-        if let Some(access) = shared_access(op) {
-            self.access(state, at, access, &doing, here.node);
-        }
-        let together = match aligned(op) {
-            Some(Aligned::Warp) => true,
-            // Fewer lanes than all may be the ones that are here: that is not followed.
-            Some(Aligned::Members(mask)) => {
-                let read = |register| self.register(state, register);
-                self.context.operand(mask, &read).uniform() == Some(0xffff_ffff)
-            }
-            None => match op {
-                // One over a part of the CTA is another matter.
-                Op::BarrierSync { threads, .. } | Op::BarrierRed { threads, .. } => {
-                    self.is_whole_cta(state, *threads)
-                }
-                _ => false,
-            },
-        };
-        if together && !self.is_together(at, op, &doing, here) {
-            return false;
-        }
-        let certain = !doing.differs();
-        match op {
-            Op::CpAsyncCommit if certain => state.commit(self.cap),
-            Op::CpAsyncWait { groups } if certain => state.wait(*groups),
-            Op::CpAsyncWaitAll if certain => state.wait_all(),
-            Op::CpAsyncCommit | Op::CpAsyncWait { .. } | Op::CpAsyncWaitAll => {
-                self.walk
-                    .gaps
-                    .insert((at, "threads part around a commit or wait of copies"));
-            }
-            Op::BarrierSync { threads, .. } | Op::BarrierRed { threads, .. } => {
-                if !self.is_whole_cta(state, *threads) {
-                    self.walk
-                        .gaps
-                        .insert((at, "a barrier over a part of the CTA is not followed"));
-                    return false;
-                }
-                state.barrier();
-            }
-            Op::BarrierArrive { .. } => {
-                self.walk
-                    .gaps
-                    .insert((at, "a barrier over a part of the CTA is not followed"));
-                return false;
-            }
-            Op::WarpSync { mask } => {
-                let mask = self
-                    .context
-                    .operand(*mask, &|register| self.register(state, register));
-                if mask.uniform() == Some(0xffff_ffff) {
-                    state.warp_barrier();
-                }
-            }
-            _ => {}
-        }
-        self.assign(state, at, instruction, &guard, false);
-        true
-    }
-
-    /// Whether all threads that must execute an instruction together do; what is not so is noted. A way on which a
-    /// barrier of the CTA is not met by all is not followed beyond it.
-    fn is_together(&mut self, at: usize, op: &Op, doing: &Value, here: Here<'_>) -> bool {
-        let threads = self.context.threads();
-        let group = if is_barrier(op) { threads } else { 32 };
-        let mut split = None;
-        if doing.is_known() {
-            let does = |thread: usize| doing.number(thread) != Some(0);
-            for first in (0..threads).step_by(group) {
-                let members = first..(first + group).min(threads);
-                let one = members.clone().find(|thread| does(*thread));
-                let other = members.clone().find(|thread| !does(*thread));
-                split = split.or(one.zip(other));
-            }
-            if split.is_none() {
-                return true;
-            }
-        } else if !doing.differs() {
-            return true;
-        }
-        let known = |found: &&mut Divergence| found.at == at;
-        match self.walk.divergences.iter_mut().find(known) {
-            Some(found) => {
-                if found.threads.is_none() && split.is_some() {
-                    (found.threads, found.branch) = (split, here.branch);
-                }
-            }
-            None => self.walk.divergences.push(Divergence {
-                at,
-                branch: here.branch,
-                threads: split,
-            }),
-        }
-        if is_barrier(op) {
-            self.walk
-                .gaps
-                .insert((at, "threads may part around this barrier"));
-        }
-        !is_barrier(op)
-    }
-
-    fn is_whole_cta(&self, state: &State, threads: Option<Operand>) -> bool {
-        threads.is_none_or(|threads| {
-            let threads = self
-                .context
-                .operand(threads, &|register| self.register(state, register));
-            threads.uniform() == u64::try_from(self.context.threads()).ok()
-        })
-    }
-
-    /// The registers an instruction writes.
-    fn assign(
-        &mut self,
-        state: &mut State,
-        at: usize,
-        instruction: &Instruction,
-        guard: &Value,
-        chooses: bool,
-    ) {
-        let writes = instruction.op.writes();
-        if writes
-            .iter()
-            .all(|register| self.slice.number(*register).is_none())
-        {
-            return;
-        }
-        let compared = self.compared(state, at, instruction);
-        let number = |register: &RegisterId| self.slice.number(*register);
-        let key: Vec<Option<ValueId>> = instruction
-            .op
-            .reads()
-            .iter()
-            .map(|register| number(register).and_then(|number| state.registers[number]))
-            .collect();
-        let results = match self.results.get(&(at, key.clone())) {
-            Some(results) => results.clone(),
-            None => {
-                let read = |register: RegisterId| self.register(state, register);
-                let results = self.context.evaluate(at, &instruction.op, &read);
-                let results: Vec<_> = results
-                    .into_iter()
-                    .map(|(register, value)| (register, self.walk.values.id(value)))
-                    .collect();
-                self.results.insert((at, key), results.clone());
-                results
-            }
-        };
-        let results = if chooses {
-            self.chosen(state, &instruction.op, results)
-        } else {
-            results
-        };
-        // The symbols of an instruction stand for its latest result.
-        self.forget(state, |symbol| symbol / 4 == at);
-        for register in &writes {
-            if let Some(number) = self.slice.number(*register) {
-                state.conditions.remove(&number);
-            }
-        }
-        if let Some((number, condition)) = compared {
-            state.conditions.insert(number, condition);
-        }
-        for (register, id) in results {
-            let Some(number) = self.slice.number(register) else {
-                continue;
-            };
-            let merged = match (guard.uniform(), state.registers[number]) {
-                (Some(_), _) => id,
-                (None, None) => self.walk.values.id(Value::unknown(true)),
-                (None, Some(old)) => {
-                    let (new, old) = (self.walk.values.get(id), self.walk.values.get(old));
-                    let merged = choose(guard, new, old);
-                    self.walk.values.id(merged)
-                }
-            };
-            state.registers[number] = Some(merged);
         }
     }
 

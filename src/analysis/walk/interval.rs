@@ -1,7 +1,8 @@
 //! What an access of shared memory meets: the accesses of its interval, and the bytes written before it.
 
 use super::explore::{Explorer, Met};
-use super::meet::{Side, meet};
+use super::meet::{Meeting, Side, meet};
+use super::role::EVERYONE;
 use super::state::{Entry, Stage, State};
 use super::{Race, Unwritten};
 use crate::analysis::access::{Access, Kind, shared_access};
@@ -41,7 +42,9 @@ impl Explorer<'_, '_> {
             address: met.1,
             guard: met.2,
             stage,
+            role: state.role,
         };
+        self.of_role(state, mine);
         let earlier: Vec<Entry> = state.entries.iter().copied().collect();
         for entry in earlier {
             self.compare(&entry, &mine, node);
@@ -68,24 +71,7 @@ impl Explorer<'_, '_> {
         {
             return;
         }
-        let met = |entry: &Entry| (entry.instruction, entry.address, entry.guard);
-        let key = (met(first), met(second));
-        let found = match self.meetings.get(&key) {
-            Some(found) => *found,
-            None => {
-                let side = |entry: &Entry| {
-                    let op = &self.context.function.instructions[entry.instruction].op;
-                    Side {
-                        address: self.walk.values.get(entry.address),
-                        guard: self.walk.values.get(entry.guard),
-                        shape: shared_access(op).expect("an access of shared memory").shape,
-                    }
-                };
-                let found = meet(self.context.threads(), &side(first), &side(second));
-                self.meetings.insert(key, found);
-                found
-            }
-        };
+        let found = self.meeting_of(first, second);
         let (pair, open) = match first.stage {
             Stage::Warp => (found.warps, found.warps_open),
             Stage::Open | Stage::Committed(_) | Stage::Thread => {
@@ -107,13 +93,37 @@ impl Explorer<'_, '_> {
         }
     }
 
+    /// How two accesses meet.
+    pub(super) fn meeting_of(&mut self, first: &Entry, second: &Entry) -> Meeting {
+        let met = |entry: &Entry| (entry.instruction, entry.address, entry.guard);
+        let key = (met(first), met(second));
+        match self.meetings.get(&key) {
+            Some(found) => *found,
+            None => {
+                let side = |entry: &Entry| {
+                    let op = &self.context.function.instructions[entry.instruction].op;
+                    Side {
+                        address: self.walk.values.get(entry.address),
+                        guard: self.walk.values.get(entry.guard),
+                        shape: shared_access(op).expect("an access of shared memory").shape,
+                    }
+                };
+                let found = meet(self.context.threads(), &side(first), &side(second));
+                self.meetings.insert(key, found);
+                found
+            }
+        }
+    }
+
     /// Which bytes are written, and whether what is read has been.
     fn follow_written(&mut self, state: &mut State, access: Access, met: Met, node: usize) {
         if access.kind == Kind::Read || access.kind == Kind::Atomic {
-            if self
-                .reads
-                .insert((state.written, state.wild, state.guessed, met))
-            {
+            if self.reads.insert((
+                state.written,
+                state.wild,
+                state.guessed || state.role != EVERYONE,
+                met,
+            )) {
                 self.read(state, access, met, node);
             }
             if access.kind == Kind::Read {
@@ -163,7 +173,9 @@ impl Explorer<'_, '_> {
             if !access.shape.gives_address(thread) || guard.number(thread) == Some(0) {
                 continue;
             }
-            let sure = guard.number(thread).is_some() && !state.wild && !state.guessed;
+            // Another role may have written it.
+            let known = state.role == EVERYONE && !state.wild && !state.guessed;
+            let sure = guard.number(thread).is_some() && known;
             let Some(start) = address.number(thread) else {
                 found = found.or(Some((thread, u64::MAX, false)));
                 continue;

@@ -44,9 +44,10 @@ impl Explorer<'_, '_> {
         let mut joined = state.clone();
         let mut ends: Vec<(State, Value)> = Vec::new();
         let mut ways = Vec::new();
+        let everyone = self.roles[state.role].active.clone();
         for (block, holds) in [(block.taken, false), (block.next, true)] {
             let active = condition.map_predicate(holds);
-            if let Some(active) = narrowed(&Value::exact(1), &differing(active, condition)) {
+            if let Some(active) = narrowed(&everyone, &differing(active, condition)) {
                 ways.push(Way {
                     block,
                     state: state.clone(),

@@ -26,6 +26,8 @@ pub(super) struct Entry {
     pub(super) address: ValueId,
     pub(super) guard: ValueId,
     pub(super) stage: Stage,
+    /// Who made it, as far as threads had gone separate ways for good.
+    pub(super) role: usize,
 }
 
 /// Index of a set of written bytes in its table.
@@ -46,6 +48,8 @@ pub(super) struct Comparison {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct State {
     pub(super) block: BlockIndex,
+    /// Which threads are here: an index into the walk's roles.
+    pub(super) role: usize,
     /// Values of the registers of the slice; `None` where dead.
     pub(super) registers: Vec<Option<ValueId>>,
     /// What the predicates of the slice say, by number of the register: a comparison, negated or not.
@@ -113,6 +117,14 @@ impl State {
         self.advance(|stage| match stage {
             Stage::Thread | Stage::Warp => None,
             Stage::Open | Stage::Committed(_) => Some(stage),
+        });
+    }
+
+    /// A named barrier of all threads of the role, and no others.
+    pub(super) fn role_barrier(&mut self) {
+        let role = self.role;
+        self.entries.retain(|entry| {
+            entry.role != role || matches!(entry.stage, Stage::Open | Stage::Committed(_))
         });
     }
 

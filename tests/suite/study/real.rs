@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use flashproof::mlqa::{Articles, DEV_QUESTION_COUNTS, Half, Pair, half_of};
-use flashproof::noise::{Distractor, DistractorPool, DistractorShare, Level, Passage, sentences};
+use flashproof::mlqa::{Articles, DEV_QUESTION_COUNTS, Half, Language, Pair, Parallelism, half_of};
+use flashproof::noise::{
+    Choice, Distractor, DistractorPool, DistractorShare, Length, Level, Passage, sentences,
+};
 use flashproof::retrieval::{rank, scores};
-use flashproof::study::{DataFolder, Source};
+use flashproof::study::{DataFolder, Source, Task};
 
 /// Folder of the real data, or a counted line that says what was skipped.
 #[expect(
@@ -28,7 +30,10 @@ fn the_official_counts_hold() {
     let Some(root) = data("counts of MLQA and XQuAD") else {
         return;
     };
-    let folder = DataFolder { root };
+    let folder = DataFolder {
+        root,
+        beside: PathBuf::new(),
+    };
     let english = folder.pair("en-en".parse().unwrap()).unwrap();
     let articles = Articles::from_english(&english);
     for (language, count) in DEV_QUESTION_COUNTS {
@@ -77,7 +82,10 @@ fn real_contexts_compose_at_fixed_length() {
     let Some(root) = data("N1 over MLQA and XQuAD-R") else {
         return;
     };
-    let folder = DataFolder { root };
+    let folder = DataFolder {
+        root,
+        beside: PathBuf::new(),
+    };
     // A stand-in for a tokenizer: a token for every three characters of a word, one for an unspaced character.
     let is_unspaced = |word: &str| word.chars().any(|character| character >= '\u{3000}');
     let of_word = |word: &str| {
@@ -125,6 +133,8 @@ fn real_contexts_compose_at_fixed_length() {
             total_tokens: 480,
             gold_tokens: 128,
             seed: 0,
+            choice: Choice::Any,
+            length: Length::Fixed,
         };
         let composed = family.compose(&passages, &pool, &mut tokens).unwrap();
         println!("{pair}: {:?}", composed.report);
@@ -209,4 +219,54 @@ fn measures_are_those_of_trec_eval() {
         compared += 1;
     }
     assert!(compared >= 20, "{compared} queries with relevance 0 and 1");
+}
+
+#[test]
+fn sentence_candidates_are_lareqas() {
+    let Some(root) = data("candidates of XQuAD-R") else {
+        return;
+    };
+    let folder = DataFolder {
+        root,
+        beside: PathBuf::new(),
+    };
+    // Roy et al., table 1.
+    for (code, want) in [
+        ("ar", 1222),
+        ("de", 1276),
+        ("en", 1180),
+        ("es", 1215),
+        ("hi", 1244),
+        ("vi", 1209),
+        ("zh", 1196),
+    ] {
+        let corpus = folder
+            .sentences(Task::XquadR, code.parse().unwrap())
+            .unwrap();
+        let sentences = corpus.paragraphs();
+        let sentences = sentences.map(|(_, paragraph)| paragraph.sentences.as_ref().unwrap().len());
+        assert_eq!(sentences.sum::<usize>(), want, "{code}");
+    }
+}
+
+#[test]
+fn mlqas_parallelism_is_the_papers() {
+    let Some(root) = data("MLQA's parallel questions") else {
+        return;
+    };
+    let folder = DataFolder {
+        root,
+        beside: PathBuf::new(),
+    };
+    let corpora: Vec<_> = Language::MLQA
+        .into_iter()
+        .map(|language| {
+            (
+                language,
+                folder.pair(Pair::new(language, language).unwrap()).unwrap(),
+            )
+        })
+        .collect();
+    let found = Parallelism::of(corpora.iter().map(|(language, corpus)| (*language, corpus)));
+    assert_eq!(found.ways(), BTreeMap::from([(2, 65), (3, 263), (4, 820)]));
 }
