@@ -17,7 +17,9 @@ use super::registers::mask_of;
 use super::warp::{State, Warp};
 use super::{Halt, Lanes, Next, lanes, lanes_of};
 use crate::convert::{index, low_u32};
-use crate::ptx::{MatchMode, Op, Operand, ReduxOp, ScalarType, ShuffleMode, TypeKind, VoteMode};
+use crate::ptx::{
+    MatchMode, Op, Operand, ReduxOp, RegisterId, ScalarType, ShuffleMode, Sm90, TypeKind, VoteMode,
+};
 
 /// What lanes bring to an exchange, and who takes part.
 struct Exchange {
@@ -40,6 +42,10 @@ fn member_mask(op: &Op) -> Option<Operand> {
         | Op::Redux { mask, .. }
         | Op::Match { mask, .. }
         | Op::WarpSync { mask } => Some(*mask),
+        Op::Sm90(op) => match **op {
+            Sm90::Elect { mask, .. } => Some(mask),
+            _ => None,
+        },
         _ => None,
     }
 }
@@ -63,6 +69,9 @@ fn same_qualifiers(one: &Op, other: &Op) -> bool {
         ) => (x, s) == (y, t),
         (Op::Match { mode: x, ty: s, .. }, Op::Match { mode: y, ty: t, .. }) => (x, s) == (y, t),
         (Op::WarpSync { .. }, Op::WarpSync { .. }) => true,
+        (Op::Sm90(one), Op::Sm90(other)) => {
+            matches!(**one, Sm90::Elect { .. }) && matches!(**other, Sm90::Elect { .. })
+        }
         _ => false,
     }
 }
@@ -131,7 +140,7 @@ impl Machine<'_> {
         })
     }
 
-    /// `shfl`, `vote`, `redux`, `match`, `activemask`, `bar.warp.sync`.
+    /// `shfl`, `vote`, `redux`, `match`, `elect`, `activemask`, `bar.warp.sync`.
     pub(super) fn across_lanes(&mut self, warp: &mut Warp, site: &Site<'_>) -> Result<Next, Halt> {
         match &site.instruction.op {
             Op::ActiveMask { d } => {
@@ -144,6 +153,21 @@ impl Machine<'_> {
                 let Some(members) = self.members(warp, site, mask)? else {
                     return Ok(Next::Gather);
                 };
+                if let Op::Shfl {
+                    mode,
+                    d,
+                    p,
+                    a,
+                    b,
+                    c,
+                    ..
+                } = op
+                    && site.mask == u32::MAX
+                {
+                    // Every lane is at this instruction: words go straight to words.
+                    self.shuffle_all(warp, *mode, (*d, *p), (*a, *b, *c));
+                    return Ok(Next::Continue);
+                }
                 let mut exchange = Exchange::new(members);
                 self.bring(warp, site, &mut exchange);
                 let results = exchange.results(op);
@@ -151,6 +175,30 @@ impl Machine<'_> {
             }
         }
         Ok(Next::Continue)
+    }
+
+    /// `shfl` by all 32 lanes of a warp.
+    fn shuffle_all(
+        &self,
+        warp: &mut Warp,
+        mode: ShuffleMode,
+        (d, p): (RegisterId, Option<RegisterId>),
+        (a, b, c): (Operand, Operand, Operand),
+    ) {
+        let (mut spare_a, mut spare_b, mut spare_c) = (None, None, None);
+        let value = self.hold::<u32>(warp, a, &mut spare_a);
+        let distance = self.hold::<u32>(warp, b, &mut spare_b);
+        let limits = self.hold::<u32>(warp, c, &mut spare_c);
+        let mut holds = 0;
+        let result: Lanes<u32> = lanes(|lane| {
+            let (source, inside) = shuffle_source(mode, lane, distance[lane], limits[lane]);
+            holds |= u32::from(inside) << lane;
+            value[source]
+        });
+        self.write(warp, d, u32::MAX, &result);
+        if let Some(p) = p {
+            self.write_predicate(warp, p, u32::MAX, holds);
+        }
     }
 
     fn meet(&mut self, warp: &Warp, site: &Site<'_>, mask: Operand) {
@@ -272,6 +320,10 @@ impl Machine<'_> {
             Op::Redux { d, .. } => (Some(*d), None),
             Op::Vote { mode, d, .. } if *mode == VoteMode::Ballot => (Some(*d), None),
             Op::Vote { d, .. } => (None, Some(*d)),
+            Op::Sm90(op) => match **op {
+                Sm90::Elect { d, p, .. } => (d, Some(p)),
+                _ => (None, None),
+            },
             _ => (None, None),
         };
         if let Some(d) = d {
@@ -334,11 +386,17 @@ impl Exchange {
                     mask_of(&value, |mask| mask == members),
                 )
             }
+            // Any lane of the mask may be elected; this machine takes the lowest.
+            Op::Sm90(_) => {
+                let leader = members.trailing_zeros();
+                ([u64::from(leader); 32], 1 << (leader & 31))
+            }
             _ => ([0; 32], 0),
         }
     }
 }
 
+#[inline]
 pub(crate) fn shuffle_source(mode: ShuffleMode, lane: usize, b: u32, c: u32) -> (usize, bool) {
     let lane = u32::try_from(lane).expect("below 32");
     let (b, clamp, segment) = (b & 31, c & 31, c >> 8 & 31);

@@ -185,18 +185,7 @@ impl Machine<'_> {
             Sm90::SetMaxRegisters { increase, count } => {
                 self.set_max_registers(warp, site, *increase, *count)
             }
-            Sm90::Elect { d, p, mask } => {
-                let Some(members) = self.members(warp, site, *mask)? else {
-                    return Ok(Next::Gather);
-                };
-                // Any lane may be elected; this machine takes the lowest.
-                let leader = members.trailing_zeros();
-                if let Some(d) = d {
-                    self.write(warp, *d, site.mask, &[leader; 32]);
-                }
-                self.write_predicate(warp, *p, site.mask, 1 << leader);
-                Ok(Next::Continue)
-            }
+            Sm90::Elect { .. } => self.across_lanes(warp, site),
             Sm90::ClusterArrive { .. } => self.cluster_arrive(warp, site),
             Sm90::ClusterWait { .. } => Ok(self.cluster_wait(warp, site)),
             Sm90::Mapa { ty, d, a, rank, .. } => {
