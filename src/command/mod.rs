@@ -19,6 +19,7 @@ mod merge;
 mod model;
 mod modules;
 mod mutants;
+mod other_studies;
 mod progress;
 mod publish;
 mod read;

@@ -2,7 +2,7 @@
 
 use super::eval::Place;
 use super::through::Through;
-use super::{Failure, write_file};
+use super::{Failure, other_studies, write_file};
 use crate::convert::usize_to_f64;
 use crate::report::accuracy::{Accuracy, figure, pairs_figure, words};
 use crate::report::figure::Figure;
@@ -367,63 +367,8 @@ fn registered_figures(
             changed.markdown()
         ));
     }
-    sections.extend(other_studies(place)?);
+    sections.extend(other_studies::section(place, &answer.registered)?);
     Ok(sections)
-}
-
-/// What else lies in the folder: the studies that explored before the registered run, or look at one side of it.
-fn other_studies(place: &Place) -> Result<Option<String>, Failure> {
-    let mut table = Table::new([
-        "study",
-        "noise",
-        "levels",
-        "arms",
-        "pairs",
-        "questions",
-        "articles",
-    ]);
-    for other in stored(&place.folder) {
-        let results = Results::read(&other.file(".jsonl")).map_err(Failure::input)?;
-        let plan = &results.plan;
-        if plan.registered.is_some() || other.name == place.name {
-            continue;
-        }
-        let reached = match results.reached() {
-            Some((share, seeds)) => results.at(share, &seeds),
-            None => results.clone(),
-        };
-        let drawn = curves(
-            &reached,
-            Metric::of_task(plan.task)[0],
-            &BandOptions::default(),
-        );
-        let drawn = drawn.map_err(Failure::input)?.curves;
-        let Some(point) = drawn.first().and_then(|curve| curve.points.first()) else {
-            continue;
-        };
-        let file = ["svg", "csv"]
-            .map(|ending| format!("{}.{ending}", other.name))
-            .into_iter()
-            .find(|file| place.folder.join(file).exists())
-            .unwrap_or_else(|| format!("{}.jsonl", other.name));
-        let noise = serde_json::to_value(plan.noise).expect("a name is JSON");
-        let noise = noise.as_str().unwrap_or_default().to_owned();
-        table.push([
-            format!("[{}]({file})", other.name),
-            noise,
-            plan.levels.len().to_string(),
-            plan.arms.len().to_string(),
-            plan.pairs.len().to_string(),
-            point.query_count.to_string(),
-            point.cluster_count.to_string(),
-        ]);
-    }
-    Ok((!table.is_empty()).then(|| {
-        format!(
-            "## Other studies in this folder\n\nExploration unless their plan says otherwise; none of them decides anything above.\n\n{}",
-            table.markdown()
-        )
-    }))
 }
 
 fn by_language_csv(languages: &[(String, Vec<Curve>)], all: &[Curve]) -> String {

@@ -1,0 +1,81 @@
+//! What lies beside a registered study: the studies that explored before it, or look at another side.
+
+use super::Failure;
+use super::eval::Place;
+use super::publish::stored;
+use crate::report::table::Table;
+use crate::stats::BandOptions;
+use crate::study::{Curve, Metric, Registration, Results, curves, differences};
+
+/// A table of the other studies of the folder: the sample of each, and at every level of its noise how far the
+/// registered arms are from dense attention.
+pub(super) fn section(place: &Place, registered: &Registration) -> Result<Option<String>, Failure> {
+    let arms = [&registered.block, &registered.local_equal_density];
+    let of_arms = arms.map(|arm| format!("`{arm}` minus dense"));
+    let mut table = Table::new(
+        ["study", "noise", "arms", "pairs", "questions", "articles"]
+            .into_iter()
+            .chain(of_arms.iter().map(String::as_str)),
+    );
+    for other in stored(&place.folder) {
+        let results = Results::read(&other.file(".jsonl")).map_err(Failure::input)?;
+        let plan = &results.plan;
+        if plan.registered.is_some() || other.name == place.name {
+            continue;
+        }
+        let reached = match results.reached() {
+            Some((share, seeds)) => results.at(share, &seeds),
+            None => results.clone(),
+        };
+        let [metric, ..] = Metric::of_task(plan.task);
+        let options = BandOptions::default();
+        let drawn = curves(&reached, metric, &options).map_err(Failure::input)?;
+        let Some(point) = drawn.curves.first().and_then(|curve| curve.points.first()) else {
+            continue;
+        };
+        let from_dense =
+            differences(&reached, &registered.dense, metric, &options).map_err(Failure::input)?;
+        let file = ["svg", "csv"]
+            .map(|ending| format!("{}.{ending}", other.name))
+            .into_iter()
+            .find(|file| place.folder.join(file).exists())
+            .unwrap_or_else(|| format!("{}.jsonl", other.name));
+        let noise = serde_json::to_value(plan.noise).expect("a name is JSON");
+        let row = [
+            format!("[{}]({file})", other.name),
+            noise.as_str().unwrap_or_default().to_owned(),
+            plan.arms.len().to_string(),
+            plan.pairs.len().to_string(),
+            point.query_count.to_string(),
+            point.cluster_count.to_string(),
+        ];
+        table.push(
+            row.into_iter()
+                .chain(arms.map(|arm| by_level(&from_dense.curves, arm))),
+        );
+    }
+    Ok((!table.is_empty()).then(|| {
+        format!(
+            "## Other studies in this folder\n\nSmaller samples, exploration unless their plan says otherwise; none of them \
+             decides anything above. Differences in points, from the\nleast to the most noise; whole contexts \
+             (`characters`, `embedding`) are shorter, so thresholds\nkeep another share of them: the figures say which.\n\n{}",
+            table.markdown()
+        )
+    }))
+}
+
+fn by_level(differences: &[Curve], arm: &str) -> String {
+    let found = differences.iter().find(|curve| curve.arm == *arm);
+    let points = found.into_iter().flat_map(|curve| &curve.points);
+    let words: Vec<String> = points
+        .map(|point| {
+            let [mean, low, high] = [point.mean, point.low, point.high].map(|value| 100.0 * value);
+            format!("{mean:+.1} [{low:+.1}, {high:+.1}]")
+        })
+        .collect();
+    if words.is_empty() {
+        "-".to_owned()
+    } else {
+        words.join("; ")
+    }
+}
