@@ -7,6 +7,8 @@ use crate::ptx::{Function, Module, Space, Variable};
 
 /// Most threads of a CTA.
 pub const MAX_THREADS: u32 = 1024;
+/// CTAs of a launch: what each of them wrote is kept until the grid ends, so more would take all memory and hours.
+pub const MAX_CTAS: u32 = 1 << 20;
 /// Most shared memory of a CTA: 227 KiB, what `sm_90` offers.
 pub const MAX_SHARED_BYTES: u64 = 227 * 1024;
 
@@ -142,6 +144,14 @@ pub enum InvalidLaunch {
         /// As given.
         size: [u32; 3],
     },
+    /// The grid is larger than this machine runs.
+    #[error(
+        "a grid of {size:?} has more than {MAX_CTAS} ctas, the most that are run here; take shorter sequences, fewer heads or a smaller batch"
+    )]
+    TooManyCtas {
+        /// As given.
+        size: [u32; 3],
+    },
     /// The CTA is larger than a GPU allows.
     #[error("a cta of {size:?} has more than {MAX_THREADS} threads")]
     TooManyThreads {
@@ -218,10 +228,15 @@ pub(crate) fn check<'m>(
             return Err(InvalidLaunch::Empty { what, size });
         }
     }
+    let product = |size: [u32; 3]| {
+        size.iter()
+            .try_fold(1_u32, |product, &n| product.checked_mul(n))
+    };
+    if product(launch.grid).is_none_or(|ctas| ctas > MAX_CTAS) {
+        return Err(InvalidLaunch::TooManyCtas { size: launch.grid });
+    }
     let size = launch.cta;
-    let threads = size
-        .iter()
-        .try_fold(1_u32, |product, &n| product.checked_mul(n));
+    let threads = product(size);
     let Some(threads) = threads.filter(|&n| n <= MAX_THREADS) else {
         return Err(InvalidLaunch::TooManyThreads { size });
     };

@@ -34,7 +34,8 @@ mod tensor_map;
 pub use event::Traffic;
 pub use fusion::fused;
 pub use launch::{
-    Approx, AsyncOrder, Detectors, InvalidLaunch, Launch, MAX_SHARED_BYTES, MAX_THREADS, Options,
+    Approx, AsyncOrder, Detectors, InvalidLaunch, Launch, MAX_CTAS, MAX_SHARED_BYTES, MAX_THREADS,
+    Options,
 };
 pub use memory::{Initial, Memory};
 pub use target::{Target, UnknownTarget};

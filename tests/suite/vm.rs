@@ -228,6 +228,11 @@ fn launches_no_gpu_would_start() {
     check(&|l| l.grid[1] = 0, &|e| {
         matches!(e, InvalidLaunch::Empty { what: "grid", .. })
     });
+    for grid in [[(1 << 20) + 1, 1, 1], [u32::MAX, u32::MAX, 2]] {
+        check(&|l| l.grid = grid, &|e| {
+            matches!(e, InvalidLaunch::TooManyCtas { .. })
+        });
+    }
     check(&|l| l.cta = [1024, 2, 1], &|e| {
         matches!(e, InvalidLaunch::TooManyThreads { .. })
     });
