@@ -106,7 +106,7 @@ pub fn run(
         plan,
         embedder,
         progress,
-        vectors: Vectors::open(&plan.model, options.vectors.as_deref())?,
+        vectors: Vectors::open(&plan.encoder(), options.vectors.as_deref())?,
         summary: Summary {
             cells: cells.len(),
             cut_bytes: writer.cut_bytes,
