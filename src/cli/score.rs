@@ -69,6 +69,14 @@ pub struct ScoreTrec {
     /// Task of that result
     #[arg(long, value_name = "NAME")]
     pub task_name: Option<String>,
+    /// Languages of that result as MTEB writes them, such as deu-Latn
+    #[arg(
+        long,
+        value_name = "L,...",
+        value_delimiter = ',',
+        requires = "to_result"
+    )]
+    pub languages: Vec<String>,
     /// map, map_cut_K, ndcg, ndcg_cut_K, recip_rank, P_K, recall_K, success_K
     #[arg(
         long,

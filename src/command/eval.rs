@@ -6,7 +6,7 @@ use super::publish::{Extras, publish, publish_mechanism};
 use super::through::{self, Through};
 use super::{Failure, Status, write_file};
 use crate::cli;
-use crate::encoder::Thresholds;
+use crate::encoder::{Precision, Thresholds};
 use crate::fetch::{Collection, Environment, Tree};
 use crate::mlqa::Language;
 use crate::study::{
@@ -22,8 +22,15 @@ pub(super) fn run(arguments: &cli::Eval, out: &mut dyn Write) -> Result<Status, 
         return planned(path, arguments, out);
     }
     let tree = Tree::locate(&Environment::read()).map_err(Failure::input)?;
-    let mut model = Model::load(&tree)?;
-    let plan = plan_of(arguments, model.name)?;
+    let precision = match arguments.precision {
+        cli::Precision::F32 => Precision::F32,
+        cli::Precision::Bf16 => Precision::Bf16,
+    };
+    let mut model = Model::load_for(&tree, precision)?;
+    let plan = Plan {
+        precision,
+        ..plan_of(arguments, model.name)?
+    };
     let source = source_of(&plan, &tree, Path::new(""))?;
     let place = Place {
         folder: arguments
@@ -67,7 +74,7 @@ fn planned(path: &Path, arguments: &cli::Eval, out: &mut dyn Write) -> Result<St
         return Ok(Status::Agree);
     }
     let tree = Tree::locate(&Environment::read()).map_err(Failure::input)?;
-    let mut model = Model::load(&tree)?;
+    let mut model = Model::load_for(&tree, plan.precision)?;
     if plan.model != model.name {
         return Err(Failure::Input(format!(
             "{}: model: \"{}\", but \"{}\" is on this machine; results of two models are not mixed",

@@ -1,8 +1,9 @@
 //! The encoder from the data tree.
 
-use super::Failure;
-use crate::encoder::Encoder;
+use super::{Failure, note};
+use crate::encoder::{Encoder, Precision};
 use crate::fetch::{Tree, Weights};
+use crate::simd::bf16::Weights16;
 use crate::study::ArmEncoder;
 use std::path::Path;
 
@@ -15,8 +16,13 @@ pub(super) struct Model {
 }
 
 impl Model {
-    /// Loads the weights that the tree holds.
+    /// Loads the weights that the tree holds, for products in f32.
     pub(super) fn load(tree: &Tree) -> Result<Self, Failure> {
+        Self::load_for(tree, Precision::F32)
+    }
+
+    /// Loads the weights that the tree holds, for products of this precision.
+    pub(super) fn load_for(tree: &Tree, precision: Precision) -> Result<Self, Failure> {
         let weights = tree.model().map_err(Failure::input)?;
         let (encoder, name) = match &weights {
             Weights::Float {
@@ -37,8 +43,11 @@ impl Model {
                 )
             }
         };
+        if precision == Precision::Bf16 && !Weights16::is_native() {
+            note("this machine has no bf16 products (AVX-512 BF16): f32 is faster here");
+        }
         Ok(Self {
-            arms: ArmEncoder::new(encoder),
+            arms: ArmEncoder::new(encoder.with_precision(precision)),
             name,
         })
     }

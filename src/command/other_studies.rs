@@ -3,9 +3,10 @@
 use super::Failure;
 use super::eval::Place;
 use super::publish::stored;
+use crate::encoder::Precision;
 use crate::report::table::Table;
 use crate::stats::BandOptions;
-use crate::study::{Curve, Metric, Registration, Results, curves, differences};
+use crate::study::{Curve, Metric, Plan, Registration, Results, between, curves, differences};
 
 /// A table of the other studies of the folder: the sample of each, and at every level of its noise how far the
 /// registered arms are from dense attention.
@@ -59,6 +60,53 @@ pub(super) fn section(place: &Place, registered: &Registration) -> Result<Option
             "## Other studies in this folder\n\nSmaller samples, exploration unless their plan says otherwise; none of them \
              decides anything above. Differences in points, from the\nleast to the most noise; whole contexts \
              (`characters`, `embedding`) are shorter, so thresholds\nkeep another share of them: the figures say which.\n\n{}",
+            table.markdown()
+        )
+    }))
+}
+
+/// What rounding the factors of the encoder's products cost: every study of the folder in bf16 against the one that differs
+/// in nothing else but has as many arms or more.
+pub(super) fn precision_section(place: &Place) -> Result<Option<String>, Failure> {
+    let mut all = Vec::new();
+    for other in stored(&place.folder) {
+        all.push((
+            Results::read(&other.file(".jsonl")).map_err(Failure::input)?,
+            other.name,
+        ));
+    }
+    let mut table = Table::new(["study", "beside", "arm", "bf16 minus f32"]);
+    for (rounded, name) in &all {
+        if rounded.plan.precision != Precision::Bf16 {
+            continue;
+        }
+        let is_twin = |plan: &Plan| {
+            let alike = Plan {
+                precision: Precision::F32,
+                arms: plan.arms.clone(),
+                ..rounded.plan.clone()
+            };
+            *plan == alike && rounded.plan.arms.iter().all(|arm| plan.arms.contains(arm))
+        };
+        let Some((exact, twin)) = all.iter().find(|(results, _)| is_twin(&results.plan)) else {
+            continue;
+        };
+        let [metric, ..] = Metric::of_task(rounded.plan.task);
+        let drawn = between(rounded, exact, metric, &BandOptions::default());
+        let curves = drawn.map_err(Failure::input)?.curves;
+        for arm in &rounded.plan.arms {
+            table.push([
+                format!("[{name}]({name}.csv)"),
+                format!("[{twin}]({twin}.csv)"),
+                format!("`{arm}`"),
+                by_level(&curves, arm),
+            ]);
+        }
+    }
+    Ok((!table.is_empty()).then(|| {
+        format!(
+            "## Precision\n\nThe same texts, questions and arms with the factors of the encoder's affine maps rounded to bf16 \
+             (`precision = \"bf16\"`);\ndifferences in points, question by question, from the least to the most noise.\n\n{}",
             table.markdown()
         )
     }))

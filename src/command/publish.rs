@@ -368,6 +368,7 @@ fn registered_figures(
         ));
     }
     sections.extend(other_studies::section(place, &answer.registered)?);
+    sections.extend(other_studies::precision_section(place)?);
     Ok(sections)
 }
 

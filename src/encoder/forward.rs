@@ -1,4 +1,4 @@
-//! The forward pass in f32, on sequences packed one after the other.
+//! The forward pass in f32 (affine maps in bf16 if asked for), on sequences packed one after the other.
 //!
 //! Affine maps, norms and the feed-forward network treat tokens alone, so they run over chunks of the packed tokens,
 //! whatever sequence these belong to: nothing is spent on padding. Attention runs text by text between them.
@@ -16,7 +16,7 @@ use crate::encoder::arm::{Arm, ArmPlan};
 use crate::encoder::attention::{AttentionBackend, Native, Site};
 use crate::encoder::calibration::Thresholds;
 use crate::encoder::error::EncoderError;
-use crate::encoder::weights::{Layer, Linear, Weights};
+use crate::encoder::weights::{Layer, Linear, Matrix, Weights};
 use crate::simd::matmul::{View, matmul};
 
 /// Tokens that go through a layer together: few enough for their activations to stay in a core's cache, enough for the
@@ -300,11 +300,14 @@ impl Linear {
     /// `out = x W + b` for a chunk of tokens.
     fn apply(&self, x: &[f32], out: &mut [f32]) {
         let tokens = x.len() / self.inputs;
-        matmul(
-            View::row_major(x, tokens, self.inputs),
-            View::row_major(&self.weight, self.inputs, self.outputs),
-            out,
-        );
+        match &self.weight {
+            Matrix::F32(weight) => matmul(
+                View::row_major(x, tokens, self.inputs),
+                View::row_major(weight, self.inputs, self.outputs),
+                out,
+            ),
+            Matrix::Bf16(weight) => weight.apply(x, out),
+        }
         for row in out.chunks_exact_mut(self.outputs) {
             for (value, bias) in row.iter_mut().zip(&self.bias) {
                 *value += bias;

@@ -1,7 +1,7 @@
 //! A multilingual text encoder whose attention can be exchanged, layer by layer.
 //!
 //! Loads BERT and XLM-RoBERTa encoders from the files of the Hugging Face hub and from the 4-bit E5S1 file, and computes
-//! in f32 with any [`Arm`] in each layer and any [`AttentionBackend`] behind them.
+//! in f32 or bf16 ([`Precision`]) with any [`Arm`] in each layer and any [`AttentionBackend`] behind them.
 
 mod activation;
 mod architecture;
@@ -27,6 +27,7 @@ pub use forward::Embedded;
 pub use reader::{Candidate, Logits, Reader, ReaderError, ReaderOptions};
 pub use select::Selection;
 pub use tokenizer::{PairTokens, Tokenizer};
+pub use weights::Precision;
 
 use std::fmt;
 
@@ -111,6 +112,16 @@ impl Encoder {
     #[must_use]
     pub fn with_pooling(mut self, pooling: Pooling) -> Self {
         self.architecture.pooling = pooling;
+        self
+    }
+
+    /// The same encoder with the factors of its affine maps rounded. What has been rounded stays so: [`Precision::F32`]
+    /// changes nothing.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        if precision == Precision::Bf16 {
+            self.weights.round();
+        }
         self
     }
 

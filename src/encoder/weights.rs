@@ -1,14 +1,36 @@
 //! The encoder's weights, in the order in which the forward pass uses them.
 
+use serde::{Deserialize, Serialize};
+
 use crate::convert;
 use crate::encoder::architecture::Architecture;
 use crate::encoder::error::LoadError;
+use crate::simd::bf16::Weights16;
+
+/// What the factors of an encoder's affine maps are rounded to; sums, norms and attention are in f32 either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Nothing: f32.
+    #[default]
+    F32,
+    /// bf16, to nearest even: about twice the products a second where the machine multiplies it
+    /// ([`Weights16::is_native`]), slower elsewhere.
+    Bf16,
+}
+
+/// The weights of an affine map.
+#[derive(Debug)]
+pub(crate) enum Matrix {
+    /// Row-major (inputs, outputs): the order in which the matrix product reads it without packing.
+    F32(Vec<f32>),
+    Bf16(Weights16),
+}
 
 /// An affine map `y = x W + b`.
 #[derive(Debug)]
 pub(crate) struct Linear {
-    /// Row-major (inputs, outputs): the order in which the matrix product reads it without packing.
-    pub(crate) weight: Vec<f32>,
+    pub(crate) weight: Matrix,
     /// (outputs)
     pub(crate) bias: Vec<f32>,
     pub(crate) inputs: usize,
@@ -112,7 +134,26 @@ pub(crate) trait Source {
     }
 }
 
+impl Linear {
+    /// Rounds the weights, unless they are already.
+    fn round(&mut self) {
+        if let Matrix::F32(weight) = &self.weight {
+            self.weight = Matrix::Bf16(Weights16::new(weight, self.inputs, self.outputs));
+        }
+    }
+}
+
 impl Weights {
+    /// Rounds the weights of every affine map to bf16.
+    pub(crate) fn round(&mut self) {
+        for layer in &mut self.layers {
+            layer.qkv.round();
+            layer.attention_output.round();
+            layer.ffn_in.round();
+            layer.ffn_out.round();
+        }
+    }
+
     /// Reads every weight of `architecture` from `source`, checking its shape.
     pub(crate) fn read(
         architecture: &Architecture,
@@ -180,7 +221,7 @@ impl<S: Source> LayerReader<'_, S> {
             );
         }
         Ok(Linear {
-            weight,
+            weight: Matrix::F32(weight),
             bias,
             inputs,
             outputs,

@@ -237,7 +237,7 @@ pub(super) fn caption(accuracy: &Accuracy<'_>) -> Vec<String> {
         ),
         format!(
             "Encoder: {}. Corpus: {}. Every arm has the same texts; \"attends\" is its share of (query, key) pairs.",
-            plan.model,
+            plan.encoder(),
             match (accuracy.share, plan.contexts_per_pair) {
                 (Some(share), _) if share < 1.0 =>
                     format!("a share of {share} of a pair's contexts"),

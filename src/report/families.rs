@@ -38,7 +38,7 @@ fn caption(answer: &Answer, more: &str) -> Vec<String> {
             answer.primary.pair_count,
             seeds.join(" "),
             answer.share,
-            answer.plan.model
+            answer.plan.encoder()
         ),
         more.to_owned(),
     ]

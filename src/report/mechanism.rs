@@ -130,7 +130,7 @@ pub fn figure(plan: &Plan, csv: &str) -> Figure {
                 count("documents"),
                 count("questions"),
                 plan.seeds.first().copied().unwrap_or(0),
-                plan.model
+                plan.encoder()
             ),
             "Means over documents, layers and heads; first documents among those run. No bands: a sample to explain, not to decide."
                 .to_owned(),

@@ -450,7 +450,7 @@ fn limits(answer: &Answer) -> Vec<String> {
         format!(
             "One encoder ({}), 12 layers of head dimension 32, at most 512 tokens; trained dense, no arm was trained for. Blocks \
              of 16 tokens: the published 128 x 64 would leave 4 x 8 tiles.",
-            answer.plan.model
+            answer.plan.encoder()
         ),
         "One noise family at fixed length. At no noise a text repeats its crop, which a text in the wild does not.".to_owned(),
         "Distractors come from a pool of 240 paragraphs a language, some of which the thresholds were calibrated on.".to_owned(),

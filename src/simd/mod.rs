@@ -7,6 +7,7 @@
 //! This is the one place outside `device` with `unsafe`: calling a function compiled for an instruction set needs the
 //! knowledge that the machine has it, which [`Level`] is.
 
+pub mod bf16;
 mod exp;
 mod lanes;
 pub mod matmul;

@@ -163,26 +163,66 @@ pub fn differences(
         if arm == baseline {
             return Ok(None);
         }
-        let (Some(ours), Some(theirs)) = (
-            point_data(results, metric, arm, level)?,
-            point_data(results, metric, baseline, level)?,
-        ) else {
-            return Ok(None);
-        };
-        let sample = ours
-            .sample
-            .minus(&theirs.sample)
-            .map_err(|error| StudyError::Sample {
-                arm: format!("{arm} - {baseline}"),
-                level,
-                error,
-            })?;
-        Ok(Some((
-            PointData { sample, ..ours },
-            Some(baseline.to_owned()),
-        )))
+        let theirs = point_data(results, metric, baseline, level)?;
+        let ours = point_data(results, metric, arm, level)?;
+        minus(
+            ours,
+            theirs,
+            level,
+            &format!("{arm} - {baseline}"),
+            baseline,
+        )
     };
     collect(results, difference, metric, options)
+}
+
+/// The difference of every arm from the same arm in another study of the same questions and levels, paired by question,
+/// with its own band; arms that the other study does not have are left out.
+///
+/// # Errors
+/// As [`curves`], and where the questions of the two differ.
+pub fn between(
+    results: &Results,
+    other: &Results,
+    metric: Metric,
+    options: &BandOptions,
+) -> Result<Curves, StudyError> {
+    let difference = |arm: &str, level: f64| {
+        let theirs = point_data(other, metric, arm, level)?;
+        let ours = point_data(results, metric, arm, level)?;
+        let named = format!(
+            "{arm} ({} - {})",
+            results.plan.encoder(),
+            other.plan.encoder()
+        );
+        minus(ours, theirs, level, &named, arm)
+    };
+    collect(results, difference, metric, options)
+}
+
+/// The difference of two points, if both are there.
+fn minus(
+    ours: Option<PointData>,
+    theirs: Option<PointData>,
+    level: f64,
+    named: &str,
+    baseline: &str,
+) -> Result<PointOf, StudyError> {
+    let (Some(ours), Some(theirs)) = (ours, theirs) else {
+        return Ok(None);
+    };
+    let sample = ours
+        .sample
+        .minus(&theirs.sample)
+        .map_err(|error| StudyError::Sample {
+            arm: named.to_owned(),
+            level,
+            error,
+        })?;
+    Ok(Some((
+        PointData { sample, ..ours },
+        Some(baseline.to_owned()),
+    )))
 }
 
 type PointOf = Option<(PointData, Option<String>)>;

@@ -34,7 +34,9 @@ pub use contrast::{
     Estimate, Term, area, combination, context_language, estimate, is_cross_lingual,
     question_language,
 };
-pub use curve::{Curve, Curves, Metric, PairScore, Point, csv, curves, differences, pair_scores};
+pub use curve::{
+    Curve, Curves, Metric, PairScore, Point, between, csv, curves, differences, pair_scores,
+};
 pub use data::{DataFolder, Source, calibration_texts};
 pub use embedder::{Embedded, Embedder, Shift};
 pub use encoder::{ArmEncoder, attention_flops};

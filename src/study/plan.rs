@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::encoder::Precision;
 use crate::mlqa::{Language, Pair, UnknownLanguage};
 use crate::noise::Length;
 
@@ -33,6 +34,9 @@ use crate::noise::Length;
 pub struct Plan {
     /// Model and weights, as a person names them; part of the plan so that results of two are never mixed.
     pub model: String,
+    /// What the factors of the model's affine maps are rounded to.
+    #[serde(default, skip_serializing_if = "is_f32")]
+    pub precision: Precision,
     /// The task.
     #[serde(default)]
     pub task: Task,
@@ -126,6 +130,14 @@ pub struct Registration {
 }
 
 // Defaults are left out, so that plans from before a field keep their hash.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over references"
+)]
+fn is_f32(precision: &Precision) -> bool {
+    *precision == Precision::F32
+}
+
 fn is_fixed(length: &Length) -> bool {
     *length == Length::Fixed
 }
@@ -326,6 +338,15 @@ impl Plan {
         self.pool.iter().map(parse).collect()
     }
 
+    /// Model, weights and, where factors are rounded, their type: what vectors depend on besides text and arm.
+    #[must_use]
+    pub fn encoder(&self) -> String {
+        match self.precision {
+            Precision::F32 => self.model.clone(),
+            Precision::Bf16 => format!("{}, bf16 products", self.model),
+        }
+    }
+
     /// The pairs of a sentence task: what is searched, `None` for the pool, and the language of the questions.
     ///
     /// # Errors
@@ -369,7 +390,12 @@ impl Plan {
             .flat_map(|map| map.keys())
             .collect();
         let value = |of: &serde_json::Value, name: &str| {
-            of.get(name).map_or("all".to_owned(), ToString::to_string)
+            let unset = if name.ends_with("_per_pair") {
+                "all"
+            } else {
+                "the default"
+            };
+            of.get(name).map_or(unset.to_owned(), ToString::to_string)
         };
         names
             .into_iter()
@@ -424,5 +450,16 @@ mod tests {
         };
         assert_ne!(other.sha256(), plan.sha256());
         assert_eq!(plan.differences(&other), ["contexts_per_pair: all, not 5"]);
+        // What a plan without the key said stays so: results from before it are still of the same plan.
+        assert!(!plan.to_toml().unwrap().contains("precision"));
+        let rounded = Plan::from_toml(&format!("precision = \"bf16\"\n{TEXT}")).unwrap();
+        assert_eq!(
+            plan.differences(&rounded),
+            ["precision: the default, not \"bf16\""]
+        );
+        assert_eq!(
+            (plan.encoder(), rounded.encoder()),
+            ("m".to_owned(), "m, bf16 products".to_owned())
+        );
     }
 }

@@ -53,6 +53,9 @@ pub struct Judgements {
     pub document_ids_sha256: String,
     /// SHA-256 of `query_ids`, each followed by a newline; every cell of the pair repeats it.
     pub query_ids_sha256: String,
+    /// SHA-256 of lines of a question's id, a space and the SHA-256 of its text; absent in files from before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub questions_sha256: Option<String>,
     /// Question ids; one that has several relevant documents stands there as often, in a row.
     pub query_ids: Vec<String>,
     /// Cluster of each entry: a hash of its English article's title.
@@ -513,7 +516,14 @@ impl Writer {
             self.results.judgements.insert(key, judgements);
             return Ok(());
         };
-        if *stored == judgements {
+        let known = Judgements {
+            questions_sha256: stored
+                .questions_sha256
+                .as_ref()
+                .and(judgements.questions_sha256.clone()),
+            ..judgements.clone()
+        };
+        if *stored == known {
             return Ok(());
         }
         let is_other_documents = stored.document_ids_sha256 != judgements.document_ids_sha256;

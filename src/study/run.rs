@@ -106,7 +106,7 @@ pub fn run(
         plan,
         embedder,
         progress,
-        vectors: Vectors::open(&plan.model, options.vectors.as_deref())?,
+        vectors: Vectors::open(&plan.encoder(), options.vectors.as_deref())?,
         summary: Summary {
             cells: cells.len(),
             cut_bytes: writer.cut_bytes,
@@ -168,6 +168,14 @@ fn judgements(pair: &PairData, task: Task) -> Judgements {
             }
         },
         query_ids_sha256: sha256_of_lines(query_ids.iter().map(String::as_str)),
+        questions_sha256: Some(sha256_of_lines(
+            of(&|query| {
+                let question = &collection.queries[query];
+                format!("{} {}", question.id, document_id(&question.text))
+            })
+            .iter()
+            .map(String::as_str),
+        )),
         query_ids,
         clusters: of(&|query| pair.clusters[query].clone()),
         grades: pair.grades.clone(),

@@ -8,7 +8,7 @@ mod real;
 use flashproof::backend::native::NativeInputs;
 use flashproof::encoder::{
     Arm, ArmPlan, AttentionBackend, AttentionFailure, Embedded, Encoder, EncoderError, LoadError,
-    Native, Pooling, Role, Site,
+    Native, Pooling, Precision, Role, Site,
 };
 use flashproof::format::TensorError;
 use flashproof_reference::Layout;
@@ -104,6 +104,36 @@ fn forward_pass_agrees_with_a_plain_one_in_f64() {
         let other: Vec<Vec<f64>> = texts.iter().map(|tokens| other.embed(tokens)).collect();
         assert!(worst(&found, &other) > 100.0 * AGAINST_F64);
     }
+}
+
+/// As [`AGAINST_F64`], with factors that are rounded to 8 bits, each with an error of at most 2^-9 of it: `2 * 2^-9` of the
+/// sum of magnitudes, ten steps, elements of 1/8.
+const BF16_AGAINST_F64: f64 = 10.0 * 2.0 / 512.0 / 8.0;
+
+#[test]
+fn products_in_bf16_are_as_near_as_their_roundings() {
+    let model = TinyModel::random(1);
+    let texts: Vec<Vec<u32>> = sequences()
+        .into_iter()
+        .filter(|tokens| !tokens.contains(&1))
+        .collect();
+    let plain = Plain {
+        model: &model,
+        first_position: 2,
+    };
+    let expected: Vec<Vec<f64>> = texts.iter().map(|tokens| plain.embed(tokens)).collect();
+    let encoder =
+        hugging_face(&model, "xlm-roberta", "", Dtype::F32).with_precision(Precision::Bf16);
+    let found = encoder.embed(&texts, &dense()).unwrap();
+    let error = worst(&found, &expected);
+    assert!(error <= BF16_AGAINST_F64, "{error:e}");
+    assert!(error > AGAINST_F64, "nothing was rounded: {error:e}");
+    let alone = encoder.embed(&texts[1..2], &dense()).unwrap();
+    assert_eq!(
+        bits(&alone)[0],
+        bits(&found)[1],
+        "a vector depends on its batch"
+    );
 }
 
 #[test]

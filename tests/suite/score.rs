@@ -7,7 +7,7 @@ use std::process::Command;
 
 use flashproof::mlqa::AnswerMetric;
 use flashproof::retrieval::{Denominator, Measure, Qrels, Run, evaluate};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A fixture, or a counted line that says it was skipped.
 #[expect(
@@ -297,8 +297,16 @@ fn mtebs_files_come_in_and_go_out() {
         "result.json",
         "--task-name",
         "MLQARetrieval",
+        "--languages",
+        "deu-Latn,eng-Latn",
     ]);
     assert_eq!((code, err.as_str()), (0, ""));
+    let result: Value =
+        serde_json::from_slice(&fs::read(files.0.join("result.json")).unwrap()).unwrap();
+    assert_eq!(
+        result["scores"]["test"][0]["languages"],
+        json!(["deu-Latn", "eng-Latn"])
+    );
     assert!(
         out.starts_with("ndcg_cut_10           \tall\t0.8155\n"),
         "{out}"

@@ -13,7 +13,7 @@ use flashproof::mlqa::{Corpus, Half, Language, Pair, half_of};
 use flashproof::stats::BandOptions;
 use flashproof::study::{
     DataFolder, Event, Family, Metric, Plan, Progress, Results, ResultsError, RunOptions, Shard,
-    Silent, Source, Split, StudyError, csv, curves, differences, merge, pair_scores, run,
+    Silent, Source, Split, StudyError, between, csv, curves, differences, merge, pair_scores, run,
 };
 use toy::{ENDLESS, Made, Scratch, Toy, plan, run_part, run_toy, timeless};
 
@@ -161,6 +161,20 @@ fn a_study_runs_and_noise_costs_accuracy() {
         "{text}"
     );
     assert_eq!(pair_scores(&results).len(), 3 * 3 * 2);
+
+    // Beside a study in which everything was found first under dense, and no other arm is.
+    let mut other = results.clone();
+    other.cells.retain(|key, _| key.ends_with("arm=dense"));
+    for cell in other.cells.values_mut() {
+        cell.ranks.fill(1);
+    }
+    let beside = between(&results, &other, Metric::MrrAt10, &options);
+    let beside = beside.unwrap().curves;
+    assert_eq!(beside.len(), 1, "only dense is in both");
+    let rank = curves(&results, Metric::MrrAt10, &options).unwrap();
+    for (point, dense) in beside[0].points.iter().zip(&rank.curves[0].points) {
+        assert!((point.mean - (dense.mean - 1.0)).abs() < 1e-12, "{point:?}");
+    }
 }
 
 #[test]

@@ -51,7 +51,7 @@ pub(super) fn write(
         let scores = MtebScores {
             main_score: means.first().copied().unwrap_or(0.0),
             hf_subset: subset,
-            languages: Vec::new(),
+            languages: arguments.languages.clone(),
             others: named
                 .map(|(measure, mean)| (mteb_name(*measure), (*mean).into()))
                 .collect(),
