@@ -28,7 +28,7 @@
 use super::PassResult;
 use super::evaluate::{Context, Launch};
 use super::finding::{result, site, undecided, wrong};
-use super::walk::{Walk, global_access, walk};
+use super::walk::{Plan, Walk, global_access, walk};
 use crate::contract::Contract;
 use crate::diagnostic::{Code, Diagnostic};
 use std::collections::BTreeMap;
@@ -76,10 +76,11 @@ struct Found {
 pub(super) fn run(context: &Context<'_>, launches: &[Contract]) -> PassResult {
     let mut found = Found::default();
     let mut states = 0;
+    let plan = Plan::new(context.function, true);
     for contract in launches {
         for cta in ctas(contract.grid) {
             let context = context.of_cta(Launch { contract, cta });
-            let walk = walk(&context);
+            let walk = walk(&context, &plan);
             states += walk.states;
             check(&context, &walk, &mut found);
         }

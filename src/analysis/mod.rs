@@ -13,6 +13,7 @@ pub mod divergence;
 mod evaluate;
 mod finding;
 pub mod global_bounds;
+mod hash;
 pub mod layout;
 pub mod mbarrier;
 pub mod occupancy;
@@ -109,7 +110,7 @@ fn passes(module: &Module, function: &Function, launches: &[Contract]) -> Vec<Pa
     };
     match context {
         Ok(context) => {
-            let walk = walk::walk(&context);
+            let walk = walk::walk(&context, &walk::Plan::new(function, false));
             results.extend([
                 shared_race::run(&context, &walk),
                 divergence::run(&context, &walk),

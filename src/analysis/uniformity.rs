@@ -65,7 +65,8 @@ pub(super) fn branches(walk: &Walk) -> Branches {
 /// Branches of a function under the walk of the other passes; `None` where its CTA's size is not declared.
 pub fn run(module: &crate::ptx::Module, function: &crate::ptx::Function) -> Option<Branches> {
     let context = Context::new(module, function)?;
-    Some(branches(&super::walk::walk(&context)))
+    let plan = super::walk::Plan::new(context.function, false);
+    Some(branches(&super::walk::walk(&context, &plan)))
 }
 
 #[cfg(test)]

@@ -33,11 +33,12 @@ mod role;
 mod state;
 
 pub(super) use event::{CopyBytes, Event, What};
+pub(super) use explore::Plan;
 pub(super) use global::global_access;
 pub(super) use meet::Pair;
 
 use super::access::{Kind, shared_access};
-use super::control_flow::{BlockIndex, Graph};
+use super::control_flow::BlockIndex;
 use super::evaluate::Context;
 use super::uniformity::Uniformity;
 use super::value::{Value, ValueId, Values};
@@ -275,7 +276,6 @@ fn aligned(op: &Op) -> Option<Aligned> {
 }
 
 /// Walks a function; of one CTA of a launch, for what it does to global memory.
-pub(super) fn walk(context: &Context<'_>) -> Walk {
-    let graph = Graph::new(context.function);
-    explore::Explorer::new(context, graph).run()
+pub(super) fn walk(context: &Context<'_>, plan: &Plan) -> Walk {
+    explore::Explorer::new(context, plan).run()
 }

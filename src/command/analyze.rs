@@ -149,6 +149,9 @@ fn launches(kernel: Option<&Kernel>, function: &Function) -> Vec<Contract> {
         let small = seqlen_q + seqlen_kv <= 90;
         for dtype in &requires.dtype {
             for head_dim in &requires.head_dim {
+                if kernel.manifest().entry_for(*dtype, head_dim) != function.name {
+                    continue;
+                }
                 let mut case = Case::smallest(kernel.name());
                 case.shape.num_q_heads = num_q_heads;
                 case.shape.seqlen_q = seqlen_q;
@@ -160,7 +163,6 @@ fn launches(kernel: Option<&Kernel>, function: &Function) -> Vec<Contract> {
                 case.shape.head_dim = head_dim;
                 let binding = case.problem().ok().map(|problem| kernel.bind(&problem));
                 let binding = binding.and_then(Result::ok);
-                let binding = binding.filter(|binding| binding.entry == function.name);
                 let contract = binding.map(|binding| binding.contract());
                 contracts.extend(contract.filter(|contract| small || !contract.has_lists()));
             }

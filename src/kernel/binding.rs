@@ -205,9 +205,9 @@ fn promised_buffer(buffer: &Buffer) -> PromisedValue {
     let (bytes, words) = match &buffer.content {
         Content::Uninitialised(bytes) => (*bytes, None),
         Content::Bytes(bytes) => {
-            let is_list = [BufferName::RowPtr, BufferName::ColIdx, BufferName::TileMask]
+            let is_list = BufferName::ALL
                 .iter()
-                .any(|name| name.text() == buffer.name);
+                .any(|name| name.is_list() && name.text() == buffer.name);
             (bytes.len(), is_list.then(|| words(bytes)))
         }
     };

@@ -231,6 +231,15 @@ impl BufferName {
         }
     }
 
+    /// Whether it is a list of u32 of which a launch promises the least and the greatest entry: of `order` that each is the
+    /// number of a tile of queries.
+    pub fn is_list(self) -> bool {
+        matches!(
+            self,
+            Self::RowPtr | Self::ColIdx | Self::TileMask | Self::Order
+        )
+    }
+
     /// Whether the kernel writes it.
     pub fn is_output(self) -> bool {
         matches!(self, BufferName::O | BufferName::Lse | BufferName::Kept)

@@ -1,8 +1,9 @@
 //! Stages, and how each is followed through the paths of a role.
 
 use super::super::walk::{CopyBytes, Event, Step, Walk, What};
+use crate::analysis::hash::Set;
 use crate::contract::Contract;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 
 /// What is wrong with a stage, or why it is not known.
@@ -97,7 +98,7 @@ impl<'w> Stages<'w> {
             walk.roles[leaf].iter().all(|thread| role.contains(thread))
         };
         let on_path: Vec<bool> = walk.steps.iter().map(of_leaf).collect();
-        let mut seen: HashSet<(usize, S)> = HashSet::new();
+        let mut seen: Set<(usize, S)> = Set::default();
         let mut left = vec![(0, start)];
         while let Some((node, state)) = left.pop() {
             if !on_path.get(node).copied().unwrap_or(false) || !seen.insert((node, state.clone())) {

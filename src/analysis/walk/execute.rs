@@ -25,15 +25,10 @@ impl Explorer<'_, '_> {
             return true;
         }
         let op = &instruction.op;
-        let doing = Value::combine(&[&guard, here.active], |bits| bits[0].and(bits[1]).cut(1));
-        let doing = if doing.is_known() || !(guard.differs() || here.active.differs()) {
-            doing
+        let doing = if guard.uniform().is_some() {
+            here.active.clone()
         } else {
-            // What is not known of a condition that differs must stay so.
-            Value {
-                varying: true,
-                ..doing
-            }
+            narrowed_to(&guard, here.active)
         };
         if self.context.launch.is_some() {
             self.global(state, at, op, &doing);
@@ -58,7 +53,8 @@ impl Explorer<'_, '_> {
         } else {
             here.active
         };
-        if together {
+        if together && !(here.branch.is_none() && !guard.differs() && self.roles[state.role].warps)
+        {
             self.is_together(at, 32, who, here);
         }
         if let Op::Sm90(sm90) = op {
@@ -102,13 +98,10 @@ impl Explorer<'_, '_> {
         guard: &Value,
         chooses: bool,
     ) {
-        let writes = instruction.op.writes();
-        if writes
-            .iter()
-            .all(|register| self.slice.number(*register).is_none())
-        {
+        if !self.followed[at] {
             return;
         }
+        let writes = instruction.op.writes();
         let compared = self.compared(state, at, instruction);
         let number = |register: &RegisterId| self.slice.number(*register);
         let key: Vec<Option<ValueId>> = instruction
@@ -169,5 +162,18 @@ impl Explorer<'_, '_> {
             };
             state.registers[number] = Some(merged);
         }
+    }
+}
+
+/// The threads that are here and for which a guard holds.
+fn narrowed_to(guard: &Value, active: &Value) -> Value {
+    let doing = Value::combine(&[guard, active], |bits| bits[0].and(bits[1]).cut(1));
+    if doing.is_known() || !(guard.differs() || active.differs()) {
+        return doing;
+    }
+    // What is not known of a condition that differs must stay so.
+    Value {
+        varying: true,
+        ..doing
     }
 }

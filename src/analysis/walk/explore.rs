@@ -8,11 +8,12 @@ use super::state::{Entry, State, WrittenId, WrittenSets};
 use super::{Step, Walk, asked};
 use crate::analysis::control_flow::{BlockIndex, Graph};
 use crate::analysis::evaluate::Context;
+use crate::analysis::hash::{Map, Set};
 use crate::analysis::slice::Slice;
 use crate::analysis::uniformity;
 use crate::analysis::value::{Value, ValueId};
-use crate::ptx::{Op, Predicate, RegisterId};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use crate::ptx::{Function, Op, Predicate, RegisterId};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// States after which the walk stops.
@@ -33,7 +34,7 @@ struct Node {
 }
 
 /// What an instruction gives a role for the registers it reads.
-type Results = HashMap<(usize, usize, Vec<Option<ValueId>>), Vec<(RegisterId, ValueId)>>;
+type Results = Map<(usize, usize, Vec<Option<ValueId>>), Vec<(RegisterId, ValueId)>>;
 
 /// An access with the values of its address and guard.
 pub(super) type Met = (usize, ValueId, ValueId);
@@ -49,28 +50,72 @@ pub(super) struct Here<'a> {
     pub(super) branch: Option<usize>,
 }
 
+/// What every walk over a function that asks the same begins with.
+pub(in crate::analysis) struct Plan {
+    graph: Rc<Graph>,
+    slice: Rc<Slice>,
+    /// Instructions that write registers of the slice.
+    followed: Rc<[bool]>,
+    /// Of each block, the instructions that have a part in the walk.
+    parts: Rc<[Rc<[usize]>]>,
+}
+
+impl Plan {
+    /// For walks over any CTA, or over CTAs of launches.
+    pub(in crate::analysis) fn new(function: &Function, of_launches: bool) -> Self {
+        let asked = if of_launches { asked_global } else { asked };
+        let graph = Graph::new(function);
+        let slice = Slice::new(function, &graph, asked);
+        let instructions = &function.instructions;
+        let writes = |op: &Op| {
+            let mut writes = op.writes().into_iter();
+            writes.any(|register| slice.number(register).is_some())
+        };
+        let followed: Rc<[bool]> = instructions.iter().map(|found| writes(&found.op)).collect();
+        let has_part = |at: &usize| {
+            let op = &instructions[*at].op;
+            let jump = matches!(op, Op::Bra { .. } | Op::Ret | Op::Exit | Op::Trap);
+            !jump && (followed[*at] || asked(op).is_some())
+        };
+        let parts = graph
+            .blocks
+            .iter()
+            .map(|block| block.instructions.clone().filter(has_part).collect())
+            .collect();
+        Self {
+            graph: Rc::new(graph),
+            slice: Rc::new(slice),
+            followed,
+            parts,
+        }
+    }
+}
+
 /// The walk.
 pub(super) struct Explorer<'c, 'm> {
     pub(super) context: &'c Context<'m>,
-    pub(super) graph: Graph,
-    pub(super) slice: Slice,
+    pub(super) graph: Rc<Graph>,
+    pub(super) slice: Rc<Slice>,
+    /// Instructions that write registers of the slice.
+    pub(super) followed: Rc<[bool]>,
+    parts: Rc<[Rc<[usize]>]>,
     pub(super) walk: Walk,
     nodes: Vec<Node>,
-    seen: HashMap<Rc<State>, usize>,
-    at_loop_heads: HashMap<(usize, BlockIndex, usize), HashSet<ValueId>>,
-    pub(super) gathered: HashMap<State, Vec<State>>,
+    seen: Map<Rc<State>, usize>,
+    at_loop_heads: Map<(usize, BlockIndex, usize), Set<ValueId>>,
+    pub(super) gathered: Map<State, Vec<State>>,
     pub(super) choices: Choices,
-    pub(super) meetings: HashMap<(Met, Met), Meeting>,
+    pub(super) meetings: Map<(Met, Met), Meeting>,
     pub(super) results: Results,
     pub(super) written: WrittenSets,
-    pub(super) writes: HashMap<(WrittenId, Met), Option<WrittenId>>,
-    pub(super) reads: HashSet<(WrittenId, bool, bool, Met)>,
+    pub(super) writes: Map<(WrittenId, Met), Option<WrittenId>>,
+    pub(super) reads: Set<(WrittenId, bool, bool, Met)>,
     pub(super) cap: u32,
-    pub(super) reported: HashSet<(usize, usize)>,
+    pub(super) reported: Set<(usize, usize)>,
     /// Groups of threads that go their own ways for good; the first is everyone.
     pub(super) roles: Vec<Role>,
     /// Waits that are repeated until they succeed.
-    pub(super) spins: HashSet<usize>,
+    pub(super) spins: Set<usize>,
     /// Accesses of each role but everyone.
     pub(super) of_roles: BTreeMap<usize, BTreeSet<Entry>>,
     /// What the block that is being run does to barriers and by copies.
@@ -78,11 +123,7 @@ pub(super) struct Explorer<'c, 'm> {
 }
 
 impl<'c, 'm> Explorer<'c, 'm> {
-    pub(super) fn new(context: &'c Context<'m>, graph: Graph) -> Self {
-        let slice = match context.launch {
-            None => Slice::new(context.function, &graph, asked),
-            Some(_) => Slice::new(context.function, &graph, asked_global),
-        };
+    pub(super) fn new(context: &'c Context<'m>, plan: &Plan) -> Self {
         let waits = context
             .function
             .instructions
@@ -96,31 +137,34 @@ impl<'c, 'm> Explorer<'c, 'm> {
             });
         let cap = waits.max().unwrap_or(0).saturating_add(1);
         let walk = Walk {
-            block_starts: graph
+            block_starts: plan
+                .graph
                 .blocks
                 .iter()
                 .map(|block| block.instructions.start)
                 .collect(),
             ..Walk::default()
         };
-        let spins = spins(context.function, &graph);
+        let spins = spins(context.function, &plan.graph);
         Self {
             context,
-            graph,
-            slice,
+            graph: Rc::clone(&plan.graph),
+            slice: Rc::clone(&plan.slice),
+            followed: Rc::clone(&plan.followed),
+            parts: Rc::clone(&plan.parts),
             walk,
             nodes: Vec::new(),
-            seen: HashMap::new(),
-            at_loop_heads: HashMap::new(),
-            gathered: HashMap::new(),
+            seen: Map::default(),
+            at_loop_heads: Map::default(),
+            gathered: Map::default(),
             choices: Choices::default(),
-            meetings: HashMap::new(),
-            results: HashMap::new(),
+            meetings: Map::default(),
+            results: Map::default(),
             written: WrittenSets::new().0,
-            writes: HashMap::new(),
-            reads: HashSet::new(),
+            writes: Map::default(),
+            reads: Set::default(),
             cap,
-            reported: HashSet::new(),
+            reported: Set::default(),
             roles: vec![Role::new(
                 (0..context.threads()).collect(),
                 context.threads(),
@@ -208,7 +252,7 @@ impl<'c, 'm> Explorer<'c, 'm> {
             }
         }
         // What is known of values that no register has any more would only tell states apart.
-        let held: HashSet<ValueId> = state.registers.iter().flatten().copied().collect();
+        let held: Set<ValueId> = state.registers.iter().flatten().copied().collect();
         let kept = |id: ValueId| held.contains(&id) || self.walk.values.get(id).symbol.is_none();
         state.facts.retain(|fact, _| kept(fact.a) && kept(fact.b));
     }
@@ -308,17 +352,10 @@ impl<'c, 'm> Explorer<'c, 'm> {
     /// Runs the instructions of the state's block; false where the way cannot be followed further.
     pub(super) fn run_block(&mut self, state: &mut State, here: Here<'_>) -> bool {
         let function = self.context.function;
-        for at in self.graph.blocks[state.block].instructions.clone() {
-            let instruction = &function.instructions[at];
-            let jump = matches!(
-                instruction.op,
-                Op::Bra { .. } | Op::Ret | Op::Exit | Op::Trap
-            );
-            if !jump && !self.execute(state, at, instruction, here) {
-                return false;
-            }
-        }
-        true
+        let parts = Rc::clone(&self.parts[state.block]);
+        parts
+            .iter()
+            .all(|at| self.execute(state, *at, &function.instructions[*at], here))
     }
 
     pub(super) fn go(&mut self, node: usize, state: &State, block: Option<BlockIndex>) {

@@ -10,10 +10,11 @@ use super::explore::Explorer;
 use super::state::{Entry, State};
 use crate::analysis::access::shared_access;
 use crate::analysis::control_flow::{BlockIndex, Graph};
+use crate::analysis::hash::Set;
 use crate::analysis::uniformity::{self, Uniformity};
 use crate::analysis::value::Value;
 use crate::ptx::{Function, Op, RegisterId, Sm90};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 /// The role of all threads.
 pub(super) const EVERYONE: usize = 0;
@@ -27,6 +28,8 @@ pub(super) struct Role {
     pub(super) threads: Vec<usize>,
     /// One in its threads.
     pub(super) active: Value,
+    /// Whether it has every warp whole or not at all.
+    pub(super) warps: bool,
 }
 
 impl Role {
@@ -35,9 +38,13 @@ impl Role {
         for thread in &threads {
             bits[*thread] = 1;
         }
+        let warps = bits
+            .chunks(32)
+            .all(|warp| warp.iter().all(|bit| *bit == warp[0]));
         Self {
             threads,
             active: Value::each(bits.into_iter()),
+            warps,
         }
     }
 
@@ -181,8 +188,8 @@ impl Explorer<'_, '_> {
 
 /// Instructions that wait for a phase of a barrier and are jumped back to until it is complete: where the wait fails, only
 /// instructions that change nothing lie on the way back.
-pub(super) fn spins(function: &Function, graph: &Graph) -> HashSet<usize> {
-    let mut spins = HashSet::new();
+pub(super) fn spins(function: &Function, graph: &Graph) -> Set<usize> {
+    let mut spins = Set::default();
     for (index, block) in graph.blocks.iter().enumerate() {
         for at in block.instructions.clone() {
             let Op::Sm90(op) = &function.instructions[at].op else {

@@ -2,8 +2,9 @@
 
 use crate::analysis::access::Kind;
 use crate::analysis::control_flow::BlockIndex;
+use crate::analysis::hash::Map;
 use crate::analysis::value::ValueId;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How far an access is ordered before what follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -143,7 +144,7 @@ impl State {
 #[derive(Debug)]
 pub(super) struct WrittenSets {
     all: Vec<Vec<u64>>,
-    ids: HashMap<Vec<u64>, WrittenId>,
+    ids: Map<Vec<u64>, WrittenId>,
 }
 
 /// Shared bytes that are followed: what any card has.
@@ -154,7 +155,7 @@ impl WrittenSets {
     pub(super) fn new() -> (Self, WrittenId) {
         let mut sets = Self {
             all: Vec::new(),
-            ids: HashMap::new(),
+            ids: Map::default(),
         };
         let empty = sets.id(Vec::new());
         (sets, empty)
