@@ -27,6 +27,7 @@ use crate::ptx::{
     RegisterId, ShuffleMode, Space,
 };
 use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
 
 /// Bits of a thread's index in its CTA, of which a register may be alike in some.
 pub(super) type Alike = u16;
@@ -68,8 +69,16 @@ pub(super) fn joins(bits: Alike, one: usize, other: usize) -> bool {
     (one ^ other) & !usize::from(bits) == 0
 }
 
-/// In which bits each register is alike, by its number.
-type Registers = Vec<Alike>;
+/// What is known of a register at one place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Known {
+    bits: Alike,
+    /// The number of each thread, but for an unknown that all share, where it follows from thread indices.
+    value: Option<Rc<Value>>,
+}
+
+/// The same of each, by its number.
+type Registers = Vec<Known>;
 /// The same by instruction: what stores store, on what branches depend.
 type ByInstruction = HashMap<usize, Alike>;
 
@@ -79,8 +88,6 @@ struct Tracer<'c, 'm> {
     numbers: HashMap<RegisterId, usize>,
     /// Instructions that write each register.
     writers: HashMap<RegisterId, Vec<usize>>,
-    /// What numbers alone say, of registers that are written once.
-    known: HashMap<RegisterId, Alike>,
 }
 
 impl<'c, 'm> Tracer<'c, 'm> {
@@ -96,7 +103,6 @@ impl<'c, 'm> Tracer<'c, 'm> {
             context,
             graph: Graph::new(function),
             numbers: writers.keys().copied().zip(0..).collect(),
-            known: known(context, &writers),
             writers,
         }
     }
@@ -107,7 +113,7 @@ impl<'c, 'm> Tracer<'c, 'm> {
         let mut entries: Vec<Option<Registers>> = vec![None; self.graph.blocks.len()];
         // A register that nobody has written holds anything.
         if let Some(first) = entries.first_mut() {
-            *first = Some(vec![0; self.numbers.len()]);
+            *first = Some(vec![Known::default(); self.numbers.len()]);
         }
         let mut left = BTreeSet::from([0]);
         while let Some(block) = left.pop_first() {
@@ -134,10 +140,14 @@ impl<'c, 'm> Tracer<'c, 'm> {
                 let before = entry.clone();
                 match entry {
                     None => *entry = Some(registers.clone()),
-                    Some(known) => known
-                        .iter_mut()
-                        .zip(&registers)
-                        .for_each(|(known, found)| *known &= found),
+                    Some(known) => {
+                        for (known, found) in known.iter_mut().zip(&registers) {
+                            known.bits &= found.bits;
+                            if known.value != found.value {
+                                known.value = None;
+                            }
+                        }
+                    }
                 }
                 if *entry != before {
                     left.insert(next);
@@ -150,20 +160,53 @@ impl<'c, 'm> Tracer<'c, 'm> {
     fn step(&self, registers: &mut Registers, at: usize, op: &Op, instruction: &Instruction) {
         let guard = self.guard(registers, instruction);
         let writes = op.writes();
-        let found: Vec<Alike> = (0..writes.len())
-            .map(|element| self.result(registers, (at, op), element) & guard)
+        let numbers = self.evaluated(registers, at, instruction);
+        let found: Vec<Known> = (0..writes.len())
+            .map(|element| match numbers.get(element) {
+                Some(value) => Known {
+                    bits: of_numbers(self.context.threads(), value),
+                    value: Some(Rc::clone(value)),
+                },
+                None => Known {
+                    bits: self.result(registers, (at, op), element) & guard,
+                    value: None,
+                },
+            })
             .collect();
-        for (register, found) in writes.iter().zip(found) {
+        for (register, mut found) in writes.iter().zip(found) {
             let known = &mut registers[self.numbers[register]];
             // Where the guard does not hold, the old value stays.
-            let old = instruction.guard.map_or(EVERYONE, |_| *known);
-            *known = (found & old) | self.known.get(register).copied().unwrap_or(0);
+            found.bits &= instruction.guard.map_or(EVERYONE, |_| known.bits);
+            *known = found;
         }
+    }
+
+    /// The numbers that an instruction without a guard makes of numbers, for each register it writes; else nothing.
+    fn evaluated(&self, registers: &Registers, at: usize, of: &Instruction) -> Vec<Rc<Value>> {
+        let value = |register: &RegisterId| {
+            let number = self.numbers.get(register)?;
+            registers[*number].value.clone()
+        };
+        let numeric = !matches!(of.op, Op::Ld { .. }) && follows(&of.op) == Follows::Numbers;
+        let reads = of.op.reads();
+        if of.guard.is_some() || !numeric || reads.iter().any(|read| value(read).is_none()) {
+            return Vec::new();
+        }
+        let read = |register| {
+            value(&register).map_or_else(|| Value::unknown(true), |value| (*value).clone())
+        };
+        let results = self.context.evaluate(at, &of.op, &read).into_iter();
+        let known =
+            |value: &Value| !value.varying && value.lanes.iter().all(|lane| lane.value().is_some());
+        results
+            .map(|(_, value)| known(&value).then(|| Rc::new(value)))
+            .collect::<Option<_>>()
+            .unwrap_or_default()
     }
 
     fn register(&self, registers: &Registers, register: RegisterId) -> Alike {
         let number = self.numbers.get(&register);
-        number.map_or(0, |number| registers[*number])
+        number.map_or(0, |number| registers[*number].bits)
     }
 
     fn all(&self, registers: &Registers, of: impl IntoIterator<Item = RegisterId>) -> Alike {
@@ -296,43 +339,6 @@ fn butterfly(op: &Op) -> Option<(RegisterId, Alike)> {
     (everyone && *clamp == 31 && lanes.is_power_of_two()).then_some((*a, lanes))
 }
 
-/// Of registers that are written once, without a guard, with what follows from thread indices: where the numbers are alike.
-fn known(
-    context: &Context<'_>,
-    writers: &HashMap<RegisterId, Vec<usize>>,
-) -> HashMap<RegisterId, Alike> {
-    let mut values: HashMap<RegisterId, Value> = HashMap::new();
-    let mut found = HashMap::new();
-    for (at, instruction) in context.function.instructions.iter().enumerate() {
-        let op = &instruction.op;
-        let numeric = !matches!(op, Op::Ld { .. }) && follows(op) == Follows::Numbers;
-        let once = |register: &RegisterId| writers.get(register).is_some_and(|at| at.len() == 1);
-        let followed = instruction.guard.is_none() && numeric && op.writes().iter().all(once);
-        if !followed
-            || op
-                .reads()
-                .iter()
-                .any(|register| !values.contains_key(register))
-        {
-            continue;
-        }
-        let read = |register| {
-            values
-                .get(&register)
-                .cloned()
-                .unwrap_or(Value::unknown(true))
-        };
-        for (register, value) in context.evaluate(at, op, &read) {
-            if value.varying || value.lanes.iter().any(|lane| lane.value().is_none()) {
-                continue;
-            }
-            found.insert(register, of_numbers(context.threads(), &value));
-            values.insert(register, value);
-        }
-    }
-    found
-}
-
 /// In which bits a value is alike whose numbers are known, but for an unknown that all threads share.
 fn of_numbers(threads: usize, value: &Value) -> Alike {
     if value.varying {
@@ -432,6 +438,11 @@ mod tests {
         };
         assert_eq!(of(&branch("%r2")), 0x3e3 | 0x0c);
         assert_eq!(of(&branch("%r4")), EVERYONE);
+        // Two ways to one number.
+        let twice = "mov.f32 %f9, 0f00000000;\nand.b32 %r7, %r1, 96;\nsetp.lt.u32 %p1, %r4, 16;\n@%p1 bra A;\nand.b32 %r7, %r1, 96;\n\
+                     A:\nadd.u32 %r8, %r7, %r4;\nld.shared.f32 %f9, [%r8];";
+        assert_eq!(of(twice), 0x39f);
+        assert_eq!(of(&twice.replacen("96", "97", 1)), 0x39e);
         // What a register holds on the way here counts, not what it holds elsewhere.
         let reused = "mov.f32 %f2, 0f00000000;\nmov.f32 %f9, %f2;\nld.shared.f32 %f2, [%r5];";
         assert_eq!(of(reused), EVERYONE);
