@@ -5,16 +5,19 @@
 //! Asked of functions that use `ex2` and a maximum of f32 values. (1) No finite constant below -1e4 takes the place of -inf:
 //! as an operand of `max`, `selp` or `mov` (a finite stand-in lies above real scores some day, and makes the weights of
 //! a row without keys 1). (2) Where -inf is among the constants, some comparison with -inf guards the differences: else
-//! (-inf) - (-inf) is NaN. (3) A reciprocal or a quotient whose divisor is not a constant has a comparison of that divisor
+//! (-inf) - (-inf) is NaN, if both sides can be -inf (`softmax/difference.rs`). (3) A reciprocal or a quotient whose divisor is not a constant has a comparison of that divisor
 //! with 0 before its result is used.
 //!
 //! # What an answer means
 //!
 //! *Proved* says that the three guards are there, not that they test the right row; *refuted* names the constant or the
-//! operation. The pass reads the text and follows copies of registers only. Functions without a softmax are proved.
+//! operation; *unknown*: no guard, and no difference of two infinities found, but values in memory are not followed. The
+//! pass reads the text and follows registers only. Functions without a softmax are proved.
+
+mod difference;
 
 use super::PassResult;
-use super::finding::{result, site, wrong};
+use super::finding::{result, site, undecided, wrong};
 use crate::diagnostic::Code;
 use crate::ptx::{
     Compare, FloatBinary, Function, MathFunction, Module, Op, Operand, RegisterId, ScalarType,
@@ -32,6 +35,7 @@ pub const INFINITY: Code = Code("unguarded-infinity");
 pub const DIVISION: Code = Code("unguarded-division");
 
 const MINUS_INFINITY: u64 = 0xff80_0000;
+const PLUS_INFINITY: u64 = 0x7f80_0000;
 /// Finite constants below this are stand-ins: no score of 16-bit inputs is meant by them.
 const SENTINEL_MAX: f32 = -1e4;
 
@@ -86,12 +90,25 @@ pub(super) fn run(module: &Module, function: &Function) -> PassResult {
     });
     let guarded = ops().any(|op| compares_with(op, MINUS_INFINITY));
     if let Some(at) = infinity.filter(|_| !guarded) {
-        findings.push(wrong(
-            INFINITY,
-            "no comparison with -inf guards the differences of this softmax: (-inf) - (-inf) is NaN".to_owned(),
-            here(at, "-inf enters here"),
-            "subtract 0 where the row maximum is -inf",
-        ));
+        findings.push(match difference::of_infinities(function) {
+            Some(difference) => wrong(
+                INFINITY,
+                "no comparison with -inf guards the differences of this softmax: (-inf) - (-inf) is NaN".to_owned(),
+                [
+                    here(at, "-inf enters here"),
+                    here(difference, "and both sides of this may be infinite"),
+                ]
+                .concat(),
+                "subtract 0 where the row maximum is -inf",
+            ),
+            None => undecided(
+                INFINITY,
+                "no comparison with -inf guards this softmax; no difference of two infinities was found in registers, but \
+                 values in memory are not followed"
+                    .to_owned(),
+                here(at, "-inf enters here"),
+            ),
+        });
     }
     if let Some(at) = unguarded_division(function) {
         findings.push(wrong(
