@@ -145,6 +145,7 @@ fn launches(kernel: Option<&Kernel>, function: &Function) -> Vec<Contract> {
     };
     let requires = &kernel.manifest().requires;
     let mut contracts = Vec::new();
+    let mut largest = Vec::new();
     for (num_q_heads, seqlen_q, seqlen_kv) in [(1, 1, 1), (2, 20, 70), (1, 70, 20), (2, 70, 130)] {
         let small = seqlen_q + seqlen_kv <= 90;
         for dtype in &requires.dtype {
@@ -161,6 +162,9 @@ fn launches(kernel: Option<&Kernel>, function: &Function) -> Vec<Contract> {
                     continue;
                 };
                 case.shape.head_dim = head_dim;
+                if largest.is_empty() {
+                    largest = kernel.largest(*dtype, head_dim);
+                }
                 let binding = case.problem().ok().map(|problem| kernel.bind(&problem));
                 let binding = binding.and_then(Result::ok);
                 let contract = binding.map(|binding| binding.contract());
@@ -168,6 +172,7 @@ fn launches(kernel: Option<&Kernel>, function: &Function) -> Vec<Contract> {
             }
         }
     }
+    contracts.extend(largest);
     contracts
 }
 
