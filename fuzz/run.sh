@@ -39,7 +39,7 @@ for name in "${targets[@]}"; do
     ptx) seeds=(tests/ptx) length=4096 ;;
     manifest)
       length=8192 dictionary=(-dict=fuzz/manifest.dict)
-      seeds=(examples/*_attention cuda/kernels)
+      seeds=(fuzz/seeds/manifest examples/*_attention cuda/kernels)
       ;;
     program) length=580 ;;
   esac

@@ -7,12 +7,14 @@ mod vary;
 
 pub(super) use launch::Launch;
 
+use super::alike::AlikeStores;
 use super::value::{Bits, Value};
 use crate::ptx::{
     Address, AddressBase, BoolOp, Compare, Function, IntegerBinary, IntegerUnary, LogicOp, Module,
     Op, Operand, ProductPart, RegisterId, ScalarType, ShiftDirection, ShuffleMode, Sm90, Space,
     SpecialRegister, Symbol, TypeKind,
 };
+use std::sync::OnceLock;
 
 /// A function with the launch it declares.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub(super) struct Context<'m> {
     pub(super) shared: [Vec<Option<u64>>; 2],
     /// The CTA of a launch that is looked at, if it is one.
     pub(super) launch: Option<Launch<'m>>,
+    /// Which threads store the same, once somebody has asked.
+    alike: OnceLock<AlikeStores>,
 }
 
 /// Most threads that a CTA can have.
@@ -52,7 +56,13 @@ impl<'m> Context<'m> {
             exact_cta,
             shared,
             launch: None,
+            alike: OnceLock::new(),
         })
+    }
+
+    /// Which threads store the same.
+    pub(super) fn alike(&self) -> &AlikeStores {
+        self.alike.get_or_init(|| AlikeStores::new(self))
     }
 
     /// Threads of a CTA.

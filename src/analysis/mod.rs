@@ -4,6 +4,7 @@
 //! cannot decide it says, with the place and the reason.
 
 mod access;
+mod alike;
 pub mod allow;
 pub mod bank_conflict;
 mod control_flow;

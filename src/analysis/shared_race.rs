@@ -4,7 +4,8 @@
 //!
 //! An *interval* is what happens between two barriers of the CTA on one path. Two accesses of an interval by different
 //! threads to the same byte, at least one of them writing and not both atomic, are a race, unless a `bar.warp.sync` of
-//! the whole warp lies between and both threads are of one warp. A `cp.async` belongs to every interval from its issue to
+//! the whole warp lies between and both threads are of one warp; nor is it a race where one instruction stores, by both, a value
+//! that `analysis::alike` proves to be the same. A `cp.async` belongs to every interval from its issue to
 //! the first barrier after its thread has waited. That a *read* meets a pending copy is the question of `copy-wait`; copies
 //! that complete on a barrier in memory, and products that read shared memory, are those of `mbarrier`.
 //!

@@ -59,7 +59,7 @@ impl Slice {
 
 /// How an instruction's results follow from what it reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Follows {
+pub(super) enum Follows {
     /// Number for number.
     Numbers,
     /// The same operands give the same result, whatever it is: floats, and what is not evaluated.
@@ -68,7 +68,7 @@ enum Follows {
     Not,
 }
 
-fn follows(op: &Op) -> Follows {
+pub(super) fn follows(op: &Op) -> Follows {
     match op {
         Op::IntegerBinary { .. }
         | Op::IntegerUnary { .. }

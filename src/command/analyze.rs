@@ -1,6 +1,6 @@
 //! `flashproof analyze`: static passes over PTX.
 
-use super::modules::{is_file, kernels, read_text};
+use super::modules::{is_file, kernels, read_manifest, read_ptx};
 use super::{Failure, Status, resources};
 use crate::analysis::allow::{self, Allowed};
 use crate::analysis::{Answer, PassResult, analyze_under};
@@ -9,6 +9,7 @@ use crate::cli::{self, FindingFormat};
 use crate::contract::Contract;
 use crate::diagnostic::{Blame, Diagnostic};
 use crate::kernel::Kernel;
+use crate::oracle;
 use crate::ptx::{self, Function};
 use crate::report::table::Table;
 use crate::report::{diagnostic, sarif};
@@ -36,8 +37,7 @@ struct Analysed {
 }
 
 pub(super) fn run(arguments: &cli::Analyze, out: &mut dyn Write) -> Result<Status, Failure> {
-    let manifest = arguments.manifest.as_deref().map(read_text).transpose()?;
-    let texts = texts(&arguments.modules, manifest.as_deref())?;
+    let texts = texts(&arguments.modules, arguments.manifest.as_deref())?;
     if arguments.resources {
         return resources_of(&texts, out);
     }
@@ -80,7 +80,10 @@ pub(super) fn all() -> Result<(String, Status), Failure> {
     Ok((render(&analysed), status.unwrap_or(Status::Unsupported)))
 }
 
-fn texts(modules: &[String], manifest: Option<&str>) -> Result<Vec<Text>, Failure> {
+fn texts(modules: &[String], manifest: Option<&Path>) -> Result<Vec<Text>, Failure> {
+    let manifest = manifest
+        .map(|path| Ok::<_, Failure>((path, read_manifest(path)?)))
+        .transpose()?;
     if modules.is_empty() {
         return Ok(kernels(&[])?.into_iter().map(text_of).collect());
     }
@@ -88,11 +91,14 @@ fn texts(modules: &[String], manifest: Option<&str>) -> Result<Vec<Text>, Failur
         .iter()
         .map(|module| {
             if is_file(module) {
-                let ptx = read_text(Path::new(module))?;
+                let ptx = read_ptx(Path::new(module))?;
                 let kernel = manifest
-                    .map(|manifest| Kernel::from_parts(module, &ptx, manifest))
-                    .transpose()
-                    .map_err(Failure::input)?;
+                    .as_ref()
+                    .map(|(path, text)| {
+                        Kernel::from_parts(module, &ptx, text)
+                            .map_err(|error| Failure::Input(format!("{}: {error}", path.display())))
+                    })
+                    .transpose()?;
                 Ok(Text {
                     name: module.clone(),
                     ptx,
@@ -165,6 +171,7 @@ fn launches(kernel: Option<&Kernel>, function: &Function) -> Vec<Contract> {
                 if largest.is_empty() {
                     largest = kernel.largest(*dtype, head_dim);
                 }
+                let case = oracle::suited(kernel, case);
                 let binding = case.problem().ok().map(|problem| kernel.bind(&problem));
                 let binding = binding.and_then(Result::ok);
                 let contract = binding.map(|binding| binding.contract());

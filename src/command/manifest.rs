@@ -1,6 +1,6 @@
 //! `flashproof manifest`: a skeleton for a kernel of the user's.
 
-use super::modules::read_text;
+use super::modules::read_ptx;
 use super::{Failure, Status, write_file};
 use crate::cli::{self, ManifestInit, ManifestTask};
 use crate::kernel::{Manifest, skeleton};
@@ -15,7 +15,7 @@ pub(super) fn run(arguments: &cli::Manifest, out: &mut dyn Write) -> Result<Stat
 }
 
 fn init(arguments: &ManifestInit, out: &mut dyn Write) -> Result<Status, Failure> {
-    let text = read_text(&arguments.file)?;
+    let text = read_ptx(&arguments.file)?;
     let name = arguments
         .file
         .file_name()

@@ -92,7 +92,23 @@ fn static_shared(module: &Module, function: &Function) -> u64 {
         .sum()
 }
 
-/// Adds a row for each entry and target. `contract` says what a launch promises an entry.
+/// What a module is assembled for to run on a target: that itself, or the architecture-specific form that the text asks
+/// for; `None` where it asks for another or a newer one.
+fn assembled_for(module: &Module, target: &str) -> Option<String> {
+    let number = |name: &str| -> Option<u32> {
+        let digits = name.strip_prefix("sm_")?;
+        digits.trim_end_matches(['a', 'f']).parse().ok()
+    };
+    let Some(asked) = module.target.iter().find(|name| number(name).is_some()) else {
+        return Some(target.to_owned());
+    };
+    if asked.ends_with(['a', 'f']) {
+        return (number(asked) == number(target)).then(|| asked.clone());
+    }
+    (number(asked) <= number(target)).then(|| target.to_owned())
+}
+
+/// Adds a row for each entry and target that it can run on. `contract` says what a launch promises an entry.
 pub(super) fn rows(
     table: &mut Table,
     name: &str,
@@ -101,7 +117,10 @@ pub(super) fn rows(
     contract: &dyn Fn(&Function) -> Option<Contract>,
 ) -> Result<(), Failure> {
     for on in &MULTIPROCESSORS {
-        let assembled = assemble(ptx, on.target);
+        let Some(target) = assembled_for(module, on.target) else {
+            continue;
+        };
+        let assembled = assemble(ptx, &target);
         for function in &module.functions {
             let promised = contract(function);
             let declared = function.directives.reqntid.or(function.directives.maxntid);

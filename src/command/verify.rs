@@ -1,6 +1,6 @@
 //! `flashproof verify`: kernels on random cases, every output element judged.
 
-use super::modules::{is_file, kernels, read_text};
+use super::modules::{is_file, kernels, read_manifest, read_ptx};
 use super::verify_extras::Extras;
 use super::{Failure, Status, progress, sweep_state};
 use crate::backend::Backend;
@@ -42,9 +42,13 @@ pub(super) fn run(arguments: &cli::Verify, out: &mut dyn Write) -> Result<Status
     }
     match arguments.format {
         FindingFormat::Text => {
-            for (sweep, extras) in sweeps.iter().zip(&extras) {
+            for ((subject, sweep), extras) in subjects.iter().zip(&sweeps).zip(&extras) {
                 out.write_all(sweep.text().as_bytes())?;
                 extras.write(out)?;
+                let advice = subject.advice();
+                if let Some(advice) = advice.filter(|_| status(sweep) == Status::Disagree) {
+                    out.write_all(advice.as_bytes())?;
+                }
             }
         }
         FindingFormat::Json => {
@@ -118,6 +122,8 @@ pub(super) struct Subject {
     seed: Option<u64>,
     /// File and manifest as arguments, where the kernel is the user's.
     arguments: String,
+    /// Lines of the manifest that nobody has looked at.
+    guesses: usize,
 }
 
 impl Subject {
@@ -137,7 +143,20 @@ impl Subject {
             cases: oracle::cases(kernel, seed).take(cases).collect(),
             seed: Some(seed),
             arguments: String::new(),
+            guesses: 0,
         }
+    }
+
+    /// What to think of a disagreement first, where the manifest still holds guesses.
+    fn advice(&self) -> Option<String> {
+        let (file, manifest) = self.arguments.trim().split_once(" --manifest ")?;
+        (self.guesses > 0).then(|| {
+            format!(
+                "{} lines of {manifest} are still marked `guess`: what was found may be wrong there and not in {file}. \
+                 Look at them, those with EDIT first, and take the marks off.\n",
+                self.guesses
+            )
+        })
     }
 }
 
@@ -214,6 +233,7 @@ fn table_subjects(case: Option<Case>, arguments: &cli::Verify) -> Result<Vec<Sub
         cases: vec![case],
         seed: None,
         arguments: String::new(),
+        guesses: 0,
     }])
 }
 
@@ -224,7 +244,7 @@ fn user_subject(
     arguments: &cli::Verify,
     out: &mut dyn Write,
 ) -> Result<Result<Vec<Subject>, Status>, Failure> {
-    let text = read_text(Path::new(file))?;
+    let text = read_ptx(Path::new(file))?;
     let module = match ptx::parse(file, &text) {
         Ok(module) => module,
         Err(error) => {
@@ -251,21 +271,26 @@ fn user_subject(
             }
         })
         .collect();
-    let kernel = Kernel::from_parts(&name, &text, &read_text(manifest)?)
+    let manifest_text = read_manifest(manifest)?;
+    let kernel = Kernel::from_parts(&name, &text, &manifest_text)
         .map_err(|error| Failure::Input(format!("{}: {error}", manifest.display())))?;
     kernel
         .check_params(&module)
         .map_err(|error| Failure::Input(format!("{}: {error}", manifest.display())))?;
     let given = format!(" {file} --manifest {}", manifest.display());
+    let guesses = manifest_text.lines();
+    let guesses = guesses.filter(|line| line.contains("# guess")).count();
     let subject = match case {
         Some(case) => Subject {
             kernel,
             cases: vec![case],
             seed: None,
             arguments: given,
+            guesses,
         },
         None => Subject {
             arguments: given,
+            guesses,
             ..Subject::random(
                 &kernel,
                 usize::try_from(arguments.cases).map_err(Failure::input)?,

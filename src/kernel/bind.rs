@@ -15,7 +15,7 @@ use flashproof_reference::{Problem, ProblemError, Tensor};
 pub const SHARED_BYTES_MAX: i64 = 227 * 1024;
 /// Most CTAs in x, y and z (CUDA C++ Programming Guide, "Technical Specifications per Compute Capability").
 pub const GRID_MAX: [i64; 3] = [0x7fff_ffff, 65535, 65535];
-/// Largest scratch buffer: what a test machine has to spare for one.
+/// Most scratch of a launch, all buffers together: what a test machine has to spare.
 pub const SCRATCH_BYTES_MAX: i64 = 1 << 30;
 
 /// Why a problem does not become a launch.
@@ -82,6 +82,7 @@ pub(super) fn assemble(
     let mut buffers = Vec::new();
     let mut args = Vec::new();
     let mut tensor_maps = Vec::new();
+    let mut scratch_left = SCRATCH_BYTES_MAX;
     for param in &manifest.params {
         let key = || format!("{}.value", param.key);
         let arg = match &param.value {
@@ -89,7 +90,8 @@ pub(super) fn assemble(
             ParamValue::Null => Arg::U64(0),
             ParamValue::Scratch { bytes, zeroed } => {
                 let key = format!("{}.bytes", param.key);
-                let bytes = evaluate(&key, bytes, extents, 0, SCRATCH_BYTES_MAX)?;
+                let bytes = evaluate(&key, bytes, extents, 0, scratch_left)?;
+                scratch_left -= bytes;
                 let bytes = usize::try_from(bytes).expect("checked against the limit");
                 buffers.push(Buffer {
                     name: format!("scratch of {}", param.name.as_ref().unwrap_or(&param.key)),

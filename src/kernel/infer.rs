@@ -6,6 +6,7 @@
 //! be a length, one that divides a count of heads, one that only multiplies a stride. Names follow the usual order: q, k,
 //! v; o, lse; `row_ptr`, `col_idx`, `tile_mask`.
 
+use super::extents::Name;
 use super::trace::{Field, Role, trace};
 use crate::ptx::{
     Accuracy, Function, Linkage, MathFunction, Module, Op, ScalarType, Sm90, Space, SpecialRegister,
@@ -64,11 +65,9 @@ struct Skeleton<'a> {
 impl Skeleton<'_> {
     fn write(&self, out: &mut String) -> std::fmt::Result {
         let fields = trace(self.function);
-        let has_lists = fields
-            .iter()
-            .filter(|field| field.role == Role::List)
-            .count()
-            > 1;
+        let count = |wanted: fn(Role) -> bool| fields.iter().filter(|f| wanted(f.role)).count();
+        // With fewer than three tensors besides, lists of words are tensors too (of pairs of halves, say).
+        let has_lists = count(|role| role == Role::List) > 1 && count(is_tensor) >= 3;
         writeln!(
             out,
             "# How an entry of {} is launched. Lines marked `guess` are worth a look; the others",
@@ -76,7 +75,12 @@ impl Skeleton<'_> {
         )?;
         writeln!(
             out,
-            "# are what the PTX says. ARCHITECTURE.md and cuda/kernels/*.toml show complete manifests."
+            "# are what the PTX says; EDIT marks what can hardly be right. A formula has + - * /, ceil_div, min, max and the names"
+        )?;
+        writeln!(out, "# {}.", Name::ALL.map(|(_, text)| text).join(", "))?;
+        writeln!(
+            out,
+            "# examples/*/attention.toml and cuda/kernels/*.toml are complete manifests."
         )?;
         writeln!(out, "version = 1")?;
         let (entry, head_dims) = self.entry();
@@ -417,7 +421,7 @@ impl Skeleton<'_> {
 }
 
 /// The map of a tensor, by boxes of as many axes as the code gives coordinates.
-fn write_map(out: &mut String, field: &Field, value: &(&str, String)) -> std::fmt::Result {
+fn write_map(out: &mut String, field: &Field, value: &(String, String)) -> std::fmt::Result {
     let Role::Map { axes, .. } = field.role else {
         return Ok(());
     };
@@ -432,8 +436,25 @@ fn write_map(out: &mut String, field: &Field, value: &(&str, String)) -> std::fm
     )
 }
 
+const Q_AXES: (&str, &str) = ("num_q_heads", "seqlen_q");
+const KV_AXES: (&str, &str) = ("num_kv_heads", "seqlen_kv");
+
+/// Whether it is read as q, k and v are.
+fn is_tensor(role: Role) -> bool {
+    matches!(role, Role::Tensor | Role::Map { stored: false, .. })
+}
+
+/// Strides of a tensor (batch, heads, seqlen, `head_dim`) in elements, but for the last, which is 1.
+fn strides(heads: &'static str, seqlen: &'static str) -> [String; 3] {
+    [
+        format!("{heads} * {seqlen} * head_dim"),
+        format!("{seqlen} * head_dim"),
+        "head_dim".to_owned(),
+    ]
+}
+
 /// A value for each field, and why.
-fn values(fields: &[Field], has_lists: bool) -> Vec<(&'static str, String)> {
+fn values(fields: &[Field], has_lists: bool) -> Vec<(String, String)> {
     let mut tensors = ["q", "k", "v"].into_iter();
     let mut outputs = ["o", "lse"].into_iter();
     let mut lists = ["row_ptr", "col_idx", "tile_mask", "order"].into_iter();
@@ -464,15 +485,16 @@ fn values(fields: &[Field], has_lists: bool) -> Vec<(&'static str, String)> {
         ["scale", "scale_log2"]
     }
     .into_iter();
-    // Fewer than three tensors: then lists of words are tensors too (of pairs of halves, say).
-    let few = fields
-        .iter()
-        .filter(|field| matches!(field.role, Role::Tensor | Role::Map { stored: false, .. }))
-        .count()
-        < 3;
-    let mut next = |field: &Field| -> (&'static str, String) {
+    let few = fields.iter().filter(|field| is_tensor(field.role)).count() < 3;
+    // Three strides for each of four tensors are usually those of q, k, v and o, from the outermost axis inwards.
+    let multiplying = fields.iter().filter(|f| f.role == Role::Stride).count();
+    let mut four = [Q_AXES, KV_AXES, KV_AXES, Q_AXES]
+        .into_iter()
+        .flat_map(|(heads, seqlen)| strides(heads, seqlen))
+        .filter(|_| multiplying == 12);
+    let mut next = |field: &Field| -> (String, String) {
         let guess = |text: &str| format!("guess: {text}");
-        match field.role {
+        let (value, why) = match field.role {
             Role::Output => (
                 outputs.next().unwrap_or("null"),
                 guess("a pointer that is stored to"),
@@ -498,6 +520,10 @@ fn values(fields: &[Field], has_lists: bool) -> Vec<(&'static str, String)> {
                 guess("a pointer that is read word by word"),
             ),
             Role::Unused => ("null", guess("a pointer that nothing uses: hidden scratch")),
+            Role::Scale => (
+                "scale",
+                "the code multiplies it by log2(e) itself".to_owned(),
+            ),
             Role::Float => (
                 scales.next().unwrap_or("1"),
                 guess("scale, or scale_log2 = scale * log2(e)"),
@@ -505,18 +531,24 @@ fn values(fields: &[Field], has_lists: bool) -> Vec<(&'static str, String)> {
             _ if in_usual_order => (usual.next().unwrap_or("1"), guess("the usual order")),
             Role::Divisor => (
                 heads.next().unwrap_or("num_q_heads"),
-                guess("it divides: a count of heads?"),
+                guess("it divides: a count of heads, or num_q_heads / num_kv_heads?"),
             ),
             Role::Length => (
                 lengths.next().unwrap_or("seqlen_kv"),
                 guess("it is compared: a length?"),
             ),
-            Role::Stride => (
-                "head_dim",
-                guess("EDIT: it only multiplies: a stride in elements?"),
-            ),
+            Role::Stride => match four.next() {
+                Some(stride) => {
+                    return (stride, guess("a stride in elements, of q, k, v, o in turn"));
+                }
+                None => (
+                    "head_dim",
+                    guess("EDIT: it only multiplies: a stride in elements?"),
+                ),
+            },
             Role::Integer => ("1", guess("EDIT: an integer")),
-        }
+        };
+        (value.to_owned(), why)
     };
     fields.iter().map(&mut next).collect()
 }

@@ -255,6 +255,24 @@ impl Manifest {
         }
     }
 
+    /// Whether it is given lists of tiles, which follow sparsity blocks by granules.
+    fn has_lists(&self) -> bool {
+        let is_list = |param: &Param| {
+            matches!(
+                param.value,
+                ParamValue::Pointer(
+                    BufferName::RowPtr
+                        | BufferName::ColIdx
+                        | BufferName::TileMask
+                        | BufferName::Order
+                        | BufferName::Thresholds
+                        | BufferName::Kept
+                )
+            )
+        };
+        self.supports(MaskRule::Blocks) || self.params.iter().any(is_list)
+    }
+
     fn check(&self) -> Result<(), ManifestError> {
         let entry = self.entry_for(DType::F16, 0);
         let is_identifier = entry
@@ -280,11 +298,14 @@ impl Manifest {
             ("method.tile_q", self.method.tile_q),
             ("method.tile_kv", self.method.tile_kv),
         ] {
-            if tile == 0 || !tile.is_multiple_of(granule) || tile > 1024 {
+            if !(1..=1024).contains(&tile) {
+                return Err(value(key, tile, "a tile has from 1 to 1024"));
+            }
+            if !tile.is_multiple_of(granule) && self.has_lists() {
                 return Err(value(
                     key,
                     tile,
-                    "a tile is a multiple of 16 from 16 to 1024",
+                    "a tile is a multiple of 16 from 16 to 1024 where the kernel reads lists of tiles",
                 ));
             }
         }
@@ -495,7 +516,11 @@ mod tests {
         );
         assert_eq!(
             error("tile_kv = 64", "tile_kv = 60"),
-            "method.tile_kv = 60, but a tile is a multiple of 16 from 16 to 1024"
+            "method.tile_kv = 60, but a tile is a multiple of 16 from 16 to 1024 where the kernel reads lists of tiles"
+        );
+        assert_eq!(
+            error("tile_kv = 64", "tile_kv = 0"),
+            "method.tile_kv = 0, but a tile has from 1 to 1024"
         );
         assert_eq!(
             error("tile_kv = 64", "tile_kv = 128"),

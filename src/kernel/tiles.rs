@@ -14,7 +14,7 @@ pub const GRANULE: usize = 16;
 /// Bit of a tile mask: all `tile_kv` keys exist, and every existing query of the tile sees all of them.
 pub const TILE_FULL: u32 = 1 << 16;
 
-/// Queries and keys that a kernel computes at a time: multiples of [`GRANULE`].
+/// Queries and keys that a kernel computes at a time: multiples of [`GRANULE`] where sparsity blocks may be absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TileShape {
     /// Queries of a tile.
@@ -185,6 +185,7 @@ impl<'a> Rows<'a> {
     /// Mask of the tile of keys from `k_first`, or `None` where no pair is visible.
     fn tile(&self, k_first: usize, tile_kv: usize) -> Option<u32> {
         let seqlen_kv = self.layout.seqlen_kv();
+        let tile_end = (k_first + tile_kv).min(seqlen_kv);
         let mut mask = 0;
         let mut visible = false;
         let mut full = k_first + tile_kv <= seqlen_kv;
@@ -197,7 +198,7 @@ impl<'a> Rows<'a> {
                     mask |= bit;
                 }
                 bit = bit.wrapping_shl(1);
-                let k_end = (k + GRANULE).min(seqlen_kv);
+                let k_end = (k + GRANULE).min(tile_end);
                 for row in rows {
                     // Keys of this granule that the sinks leave to block and window.
                     let rest = k.max(row.sink_end);
@@ -411,6 +412,29 @@ mod tests {
             [0x1ffff, 0x1ffff, 0x1111, 0x1000f, 0x1000f, 0x1]
         );
         assert_eq!(list.row_ptr_stride, 0);
+    }
+
+    #[test]
+    fn tiles_of_any_size_follow_what_tokens_say() {
+        let layout = Layout::dense(10, 10).with_causal(true).with_sinks(2);
+        for (tile_q, tile_kv) in [(4, 1), (1, 3), (3, 20), (7, 5)] {
+            let list = lower(&layout, TileShape { tile_q, tile_kv }).unwrap();
+            for (q_tile, ends) in list.row_ptr.windows(2).enumerate() {
+                let queries = q_tile * tile_q..((q_tile + 1) * tile_q).min(10);
+                let seen = (0..10_usize.div_ceil(tile_kv)).filter(|tile| {
+                    queries.clone().any(|q| {
+                        let keys = tile * tile_kv..((tile + 1) * tile_kv).min(10);
+                        keys.into_iter().any(|k| layout.is_visible(0, q, k))
+                    })
+                });
+                let expected: Vec<usize> = seen.collect();
+                assert_eq!(
+                    list.col_idx[ends[0]..ends[1]],
+                    expected,
+                    "{tile_q} x {tile_kv}"
+                );
+            }
+        }
     }
 
     #[test]

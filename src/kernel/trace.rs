@@ -10,8 +10,8 @@
 
 use super::tensor_map::TENSOR_MAP_BYTES;
 use crate::ptx::{
-    AddressBase, Extent, Function, IntegerBinary, Op, Operand, RegisterId, ScalarType, Sm90, Space,
-    Symbol, TensorPlace, TypeKind, Use,
+    AddressBase, Extent, FloatBinary, Function, IntegerBinary, Op, Operand, RegisterId, ScalarType,
+    Sm90, Space, Symbol, TensorPlace, TypeKind, Use,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,7 +39,9 @@ pub(super) enum Role {
     Unused,
     /// A tensor map that boxes of so many axes are loaded by, or stored.
     Map { axes: usize, stored: bool },
-    /// An f32.
+    /// An f32 that the code multiplies by log2(e).
+    Scale,
+    /// Any other f32.
     Float,
     /// An integer that divides.
     Divisor,
@@ -57,7 +59,7 @@ impl Field {
         match (self.role, self.bytes) {
             (Role::Output | Role::Tensor | Role::List | Role::Unused, _) => "pointer",
             (Role::Map { .. }, _) => "tensor_map",
-            (Role::Float, _) => "f32",
+            (Role::Scale | Role::Float, _) => "f32",
             (_, 1) => "u8",
             (_, 2) => "u16",
             (_, 8) => "u64",
@@ -74,6 +76,9 @@ impl Field {
     }
 }
 
+/// log2(e) in f32.
+const LOG2_E_BITS: u64 = 0x3fb8_aa3b;
+
 /// What happens to a value.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
@@ -83,6 +88,7 @@ struct Seen {
     read: Option<(u32, u32)>,
     is_pointer: bool,
     is_float: bool,
+    becomes_log2: bool,
     compared: bool,
     multiplies: bool,
     divides: bool,
@@ -306,6 +312,16 @@ impl Trace<'_> {
                         self.operand(operand, |seen| seen.multiplies = true);
                     }
                 }
+                Op::FloatBinary {
+                    operation: FloatBinary::Mul,
+                    a,
+                    b,
+                    ..
+                } if [a, b].contains(&&Operand::Immediate(LOG2_E_BITS)) => {
+                    for operand in [*a, *b] {
+                        self.operand(operand, |seen| seen.becomes_log2 = true);
+                    }
+                }
                 Op::IntegerBinary {
                     operation, a, b, ..
                 } => {
@@ -421,7 +437,11 @@ fn role(seen: &Seen) -> Role {
             None => Role::Unused,
         }
     } else if seen.is_float && seen.bytes == 4 {
-        Role::Float
+        if seen.becomes_log2 {
+            Role::Scale
+        } else {
+            Role::Float
+        }
     } else if seen.divides {
         Role::Divisor
     } else if seen.compared {

@@ -30,12 +30,12 @@ pub fn cases(kernel: &Kernel, seed: u64) -> impl Iterator<Item = Case> + '_ {
         } else {
             (0..words).flat_map(word).collect()
         };
-        suit(kernel, Case::from_bytes(kernel.name(), &bytes))
+        suited(kernel, Case::from_bytes(kernel.name(), &bytes))
     })
 }
 
-/// The case without what the kernel's manifest excludes.
-fn suit(kernel: &Kernel, mut case: Case) -> Case {
+/// The case without what the kernel's manifest excludes, and with what it asks for.
+pub fn suited(kernel: &Kernel, mut case: Case) -> Case {
     let manifest = kernel.manifest();
     let requires = &manifest.requires;
     if let (false, Some(&dtype)) = (requires.dtype.contains(&case.dtype), requires.dtype.first()) {

@@ -20,8 +20,7 @@ pub fn fuzz_manifest(bytes: &[u8]) {
             return;
         }
     };
-    // A gigabyte of scratch is legal and slow: not what this looks for.
-    if text.len() > BYTES_MAX || text.contains("scratch") {
+    if text.len() > BYTES_MAX {
         return;
     }
     for case in cases(&kernel, 0).take(3) {
@@ -53,11 +52,49 @@ pub fn fuzz_manifest(bytes: &[u8]) {
 mod tests {
     use super::*;
 
+    const SEEDS: [&str; 3] = [
+        include_str!("../../fuzz/seeds/manifest/scratch.toml"),
+        include_str!("../../fuzz/seeds/manifest/tensor_map.toml"),
+        include_str!("../../fuzz/seeds/manifest/varlen.toml"),
+    ];
+
+    fn bound(text: &str) -> Result<crate::kernel::Binding, String> {
+        let kernel = Kernel::from_parts("seed", "", text).unwrap();
+        let case = cases(&kernel, 0).next().unwrap();
+        let problem = case.problem().unwrap();
+        kernel.bind(&problem).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn seeds_become_launches() {
+        for text in SEEDS {
+            fuzz_manifest(text.as_bytes());
+            assert!(!bound(text).unwrap().args.is_empty());
+        }
+    }
+
+    #[test]
+    fn scratch_is_limited_as_a_whole() {
+        let of = |first: &str, second: &str| {
+            let text = SEEDS[0]
+                .replace("batch * num_q_heads * seqlen_q * 4", first)
+                .replace("max(1, seqlen_kv)", second);
+            bound(&text).map(|_| ())
+        };
+        assert_eq!(of("1073741824", "0"), Ok(()));
+        let error = of("1073741820", "8").unwrap_err();
+        assert!(
+            error.contains("param[6].bytes of the manifest is 8, but"),
+            "{error}"
+        );
+    }
+
     #[test]
     fn shipped_manifests_with_any_byte_replaced_hold() {
         for text in [
             include_str!("../../examples/nvcc_attention/attention.toml"),
             include_str!("../../cuda/kernels/block_sparse_sm80.toml"),
+            SEEDS[0],
         ] {
             for at in (0..text.len()).step_by(17) {
                 for byte in [b'0', b'"', b'-', b'=', 0xff] {

@@ -10,7 +10,7 @@ mod selection;
 mod tally;
 
 pub use attended::{Attended, Pair, Work, attended};
-pub use cases::cases;
+pub use cases::{cases, suited};
 pub use explore::{Exploration, explore};
 pub use fuzz::{Reached, fuzz_layout};
 pub use fuzz_manifest::fuzz_manifest;

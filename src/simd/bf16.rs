@@ -59,7 +59,11 @@ impl Weights16 {
     pub fn is_native() -> bool {
         #[cfg(target_arch = "x86_64")]
         {
-            is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512f")
+            is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512bf16")
         }
         #[cfg(not(target_arch = "x86_64"))]
         {
@@ -159,7 +163,7 @@ fn product<S: Sums>(weights: &Weights16, x: &[f32], out: &mut [f32]) {
     }
 }
 
-/// The number with its lower half cleared, after rounding to bf16 to nearest, ties to even; NaN stays one.
+/// Bits whose upper half is the number in bf16, to nearest, ties to even; NaN stays one.
 #[inline(always)]
 fn round(x: f32) -> u32 {
     let bits = x.to_bits();
@@ -237,7 +241,7 @@ mod x86 {
         _mm512_storeu_ps,
     };
 
-    /// The product, compiled for the instruction.
+    /// The product, compiled for the instruction and for what [`Weights16::is_native`] sees beside it.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
     pub(super) fn product(weights: &Weights16, x: &[f32], out: &mut [f32]) {
         super::product::<Native>(weights, x, out);

@@ -147,6 +147,7 @@ impl Context<'_> {
             exact_cta: true,
             shared: self.shared.clone(),
             launch: Some(launch),
+            alike: std::sync::OnceLock::new(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What an access of shared memory meets: the accesses of its interval, and the bytes written before it.
 
 use super::explore::{Explorer, Met};
-use super::meet::{Meeting, Side, meet};
+use super::meet::{Meeting, Side, meet, meet_unless_alike};
 use super::role::EVERYONE;
 use super::state::{Entry, Stage, State};
 use super::{Race, Unwritten};
@@ -47,17 +47,23 @@ impl Explorer<'_, '_> {
         self.of_role(state, mine);
         let earlier: Vec<Entry> = state.entries.iter().copied().collect();
         for entry in earlier {
-            self.compare(&entry, &mine, node);
+            self.compare(&entry, &mine, node, Self::meeting_of);
         }
         if access.kind.writes() && access.kind != Kind::Atomic {
-            self.compare(&mine, &mine, node);
+            self.compare(&mine, &mine, node, Self::meeting_of_one);
         }
         state.entries.insert(mine);
         self.follow_written(state, access, met, node);
     }
 
     /// Two accesses of which nothing orders the first before the second.
-    fn compare(&mut self, first: &Entry, second: &Entry, node: usize) {
+    fn compare(
+        &mut self,
+        first: &Entry,
+        second: &Entry,
+        node: usize,
+        meeting_of: fn(&mut Self, &Entry, &Entry) -> Meeting,
+    ) {
         let atomic = first.kind == Kind::Atomic && second.kind == Kind::Atomic;
         // A read that meets a pending copy is the question of `copy-wait`.
         let asked_elsewhere = first.kind == Kind::Copy && second.kind == Kind::Read;
@@ -71,7 +77,7 @@ impl Explorer<'_, '_> {
         {
             return;
         }
-        let found = self.meeting_of(first, second);
+        let found = meeting_of(self, first, second);
         let (pair, open) = match first.stage {
             Stage::Warp => (found.warps, found.warps_open),
             Stage::Open | Stage::Committed(_) | Stage::Thread => {
@@ -100,18 +106,33 @@ impl Explorer<'_, '_> {
         match self.meetings.get(&key) {
             Some(found) => *found,
             None => {
-                let side = |entry: &Entry| {
-                    let op = &self.context.function.instructions[entry.instruction].op;
-                    Side {
-                        address: self.walk.values.get(entry.address),
-                        guard: self.walk.values.get(entry.guard),
-                        shape: shared_access(op).expect("an access of shared memory").shape,
-                    }
-                };
-                let found = meet(self.context.threads(), &side(first), &side(second));
+                let found = meet(
+                    self.context.threads(),
+                    &self.side(first),
+                    &self.side(second),
+                );
                 self.meetings.insert(key, found);
                 found
             }
+        }
+    }
+
+    /// How threads meet that make one access together: not where they store one value to one place.
+    fn meeting_of_one(&mut self, first: &Entry, second: &Entry) -> Meeting {
+        let alike = self.context.alike().of(first.instruction);
+        if alike == 0 {
+            return self.meeting_of(first, second);
+        }
+        let sides = [first, second].map(|entry| self.side(entry));
+        meet_unless_alike(self.context.threads(), &sides[0], &sides[1], alike)
+    }
+
+    fn side(&self, entry: &Entry) -> Side<'_> {
+        let op = &self.context.function.instructions[entry.instruction].op;
+        Side {
+            address: self.walk.values.get(entry.address),
+            guard: self.walk.values.get(entry.guard),
+            shape: shared_access(op).expect("an access of shared memory").shape,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Whether two accesses of different threads touch the same byte.
 
 use crate::analysis::access::Shape;
+use crate::analysis::alike::{Alike, joins};
 use crate::analysis::value::{Bits, Value};
 
 /// One side: address and guard of every thread, and the bytes.
@@ -58,6 +59,16 @@ fn segments(threads: usize, side: &Side<'_>, offsets: bool) -> Vec<Segment> {
 
 /// Compares every pair of threads.
 pub(super) fn meet(threads: usize, first: &Side<'_>, second: &Side<'_>) -> Meeting {
+    meet_unless_alike(threads, first, second, 0)
+}
+
+/// Compares every pair of threads, but for those that write the same value (alike in these bits) to the same address.
+pub(super) fn meet_unless_alike(
+    threads: usize,
+    first: &Side<'_>,
+    second: &Side<'_>,
+    alike: Alike,
+) -> Meeting {
     let mut found = Meeting::default();
     // Offsets from one unknown that is the same in all threads compare as numbers do.
     let offsets = first.address.symbol.is_some()
@@ -113,6 +124,9 @@ pub(super) fn meet(threads: usize, first: &Side<'_>, second: &Side<'_>) -> Meeti
             .iter()
             .take_while(|(address, _)| *address < end)
         {
+            if alike != 0 && *address == start && joins(alike, ours.giver, theirs.giver) {
+                continue;
+            }
             for byte in start.max(*address)..end.min(address.saturating_add(first_bytes)) {
                 let pair = Pair {
                     first: first.shape.owner(ours.giver, byte - address),

@@ -2,8 +2,17 @@
 //! largest finite 57344).
 
 use super::float::Format;
-use crate::convert::low_u32;
+use crate::convert::{low_u32, u64_to_f64};
 use crate::ptx::{Rounding, ScalarType};
+
+/// What a float of few bits holds: sign, then `significand * 2^exponent`. A subnormal number has the exponent of the
+/// format's least normal one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Number {
+    Finite(bool, u64, i32),
+    Infinite(bool),
+    Nan,
+}
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,21 +33,44 @@ impl ByteFloat {
         }
     }
 
+    /// Bits of the fraction.
+    pub(crate) fn fraction_bits(self) -> i32 {
+        match self {
+            Self::E4m3 => 3,
+            Self::E5m2 => 2,
+        }
+    }
+
+    /// What a byte holds.
+    pub(crate) fn number(self, byte: u32) -> Number {
+        let (fraction_bits, bias) = match self {
+            Self::E4m3 => (3, 7),
+            Self::E5m2 => (2, 15),
+        };
+        let negative = byte >> 7 & 1 == 1;
+        let field = byte >> fraction_bits & ((1 << (7 - fraction_bits)) - 1);
+        let fraction = byte & ((1 << fraction_bits) - 1);
+        match self {
+            Self::E4m3 if byte & 0x7f == 0x7f => Number::Nan,
+            Self::E5m2 if field == 31 && fraction == 0 => Number::Infinite(negative),
+            Self::E5m2 if field == 31 => Number::Nan,
+            Self::E4m3 | Self::E5m2 => {
+                let hidden = if field == 0 { 0 } else { 1 << fraction_bits };
+                let exponent = field.max(1).cast_signed() - bias - self.fraction_bits();
+                Number::Finite(negative, u64::from(fraction | hidden), exponent)
+            }
+        }
+    }
+
     /// Value of a byte, exact.
     pub(crate) fn decode(self, byte: u32) -> f64 {
-        match self {
-            Self::E5m2 => Format::F16.decode((byte & 0xff) << 8),
-            Self::E4m3 => {
-                let sign = if byte & 0x80 == 0 { 1.0 } else { -1.0 };
-                let (field, fraction) = (byte >> 3 & 15, f64::from(byte & 7));
-                if byte & 0x7f == 0x7f {
-                    f64::NAN
-                } else if field == 0 {
-                    sign * fraction * f64::from_bits((1023 - 9) << 52)
-                } else {
-                    let scale = f64::from_bits(u64::from(1023 - 10 + field) << 52);
-                    sign * (8.0 + fraction) * scale
-                }
+        let signed = |negative: bool, magnitude: f64| if negative { -magnitude } else { magnitude };
+        match self.number(byte) {
+            Number::Nan => f64::NAN,
+            Number::Infinite(negative) => signed(negative, f64::INFINITY),
+            Number::Finite(negative, significand, exponent) => {
+                let unit = u64::from((1023 + exponent).unsigned_abs()) << 52;
+                signed(negative, u64_to_f64(significand) * f64::from_bits(unit))
             }
         }
     }
@@ -77,6 +109,31 @@ impl ByteFloat {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_are_numbers() {
+        let is = |byte: u32, x: f64| {
+            assert_eq!(
+                ByteFloat::E4m3.decode(byte).to_bits(),
+                x.to_bits(),
+                "{byte:#x}"
+            );
+        };
+        is(0x38, 1.0);
+        is(0x7e, 448.0);
+        is(0x81, -(2.0_f64.powi(-9)));
+        assert!(ByteFloat::E4m3.decode(0xff).is_nan());
+        assert_eq!(ByteFloat::E5m2.number(0x7c), Number::Infinite(false));
+        assert_eq!(ByteFloat::E5m2.number(0x3c), Number::Finite(false, 4, -2));
+        for byte in 0..256 {
+            let wide = Format::F16.decode(byte << 8);
+            let found = ByteFloat::E5m2.decode(byte);
+            assert!(
+                found.to_bits() == wide.to_bits() || found.is_nan() && wide.is_nan(),
+                "{byte:#x}"
+            );
+        }
+    }
 
     #[test]
     fn every_byte_comes_back() {

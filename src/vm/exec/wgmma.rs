@@ -11,10 +11,11 @@
     reason = "dispatch matches every instruction; only those of this class come here"
 )]
 
+use super::super::arithmetic::byte_float::ByteFloat;
 use super::super::async_event::{AsyncEvent, Chunk};
 use super::super::memory::Reason;
 use super::super::tensor_core::{
-    Accumulator, ByteFloat, Operand as Format, WGMMA_DEPTH, WgmmaOperands, wgmma,
+    Accumulator, Operand as Format, WGMMA_DEPTH, WgmmaOperands, wgmma,
 };
 use super::super::tensor_map::Swizzle;
 use super::cta::Machine;

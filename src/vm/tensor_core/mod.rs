@@ -18,7 +18,7 @@ pub use narrow::{lowered_bytes, native_bytes};
 pub(crate) use narrow::{mma_bytes, mma_doubles, mma_integers};
 pub use vectors::{BadRow, Gpu, Measurement, Row, UnknownMeasurement};
 
-pub(crate) use warpgroup::{ByteFloat, WGMMA_DEPTH, WgmmaOperands, wgmma};
+pub(crate) use warpgroup::{WGMMA_DEPTH, WgmmaOperands, wgmma};
 
 use super::target::Target;
 use crate::simd::Level;

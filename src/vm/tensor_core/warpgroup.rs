@@ -7,6 +7,7 @@
 //! Source: MMA-Sim; the 8-bit rows are confirmed by measured vectors with a zero accumulator. **Not confirmed on
 //! hardware**: f16, bf16 and tf32 blocks of `wgmma` itself, and an 8-bit block with an accumulator.
 
+use super::super::arithmetic::byte_float::{ByteFloat, Number};
 use super::block::{Accumulator, NAN_F16, NAN_F32, Operand, block};
 use super::columns::{self, COLUMNS, Columns, Element};
 use super::{DEPTH, ROWS, Tile, alignment};
@@ -22,15 +23,6 @@ pub(crate) enum WgmmaOperands {
     Same(Operand),
     /// 8-bit floats of A and B.
     Bytes(ByteFloat, ByteFloat),
-}
-
-/// An 8-bit float.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ByteFloat {
-    /// Four exponent bits, bias 7, no infinity.
-    E4m3,
-    /// Five exponent bits, bias 15, like binary16.
-    E5m2,
 }
 
 /// `c + a x b` for the rows of a warp: `a` by row, `b` by column, elements as bits in the low end of a word; `c` by row,
@@ -123,38 +115,6 @@ fn by_columns(row: &[Element; DEPTH], columns: &Columns, c: &mut [u32]) -> bool 
     true
 }
 
-/// Sign, significand and exponent of a float: `significand * 2^exponent`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Number {
-    Finite(bool, u64, i32),
-    Infinite(bool),
-    Nan,
-}
-
-impl ByteFloat {
-    /// The exponent of the leading bit counts as that of the format's least normal number for a subnormal one.
-    fn decode(self, bits: u32) -> (Number, i32) {
-        let (fraction_bits, bias) = match self {
-            Self::E4m3 => (3, 7),
-            Self::E5m2 => (2, 15),
-        };
-        let negative = bits >> 7 & 1 == 1;
-        let field = bits >> fraction_bits & ((1 << (7 - fraction_bits)) - 1);
-        let fraction = bits & ((1 << fraction_bits) - 1);
-        let number = match self {
-            Self::E4m3 if bits & 0x7f == 0x7f => Number::Nan,
-            Self::E5m2 if field == 31 && fraction == 0 => Number::Infinite(negative),
-            Self::E5m2 if field == 31 => Number::Nan,
-            Self::E4m3 | Self::E5m2 => {
-                let hidden = if field == 0 { 0 } else { 1 << fraction_bits };
-                let exponent = field.max(1).cast_signed() - bias - fraction_bits;
-                Number::Finite(negative, u64::from(fraction | hidden), exponent)
-            }
-        };
-        (number, fraction_bits)
-    }
-}
-
 /// One block of 32 products of 8-bit floats, F = 13.
 fn bytes_block(
     x: ByteFloat,
@@ -171,9 +131,9 @@ fn bytes_block(
     // (negative, significand, exponent of its unit, exponent that counts for the alignment)
     let mut terms: Vec<(bool, u64, i32, i32)> = Vec::with_capacity(WGMMA_DEPTH + 1);
     let mut infinite = [false; 2];
+    let fraction_bits = x.fraction_bits() + y.fraction_bits();
     for (&a, &b) in a.iter().zip(b) {
-        let ((a, a_bits), (b, b_bits)) = (x.decode(a), y.decode(b));
-        match (a, b) {
+        match (x.number(a), y.number(b)) {
             (Number::Nan, _) | (_, Number::Nan) => return nan,
             (Number::Infinite(_), Number::Finite(_, 0, _))
             | (Number::Finite(_, 0, _), Number::Infinite(_)) => return nan,
@@ -181,7 +141,7 @@ fn bytes_block(
             | (Number::Finite(s, ..), Number::Infinite(t)) => infinite[usize::from(s != t)] = true,
             (Number::Finite(s, m, e), Number::Finite(t, n, f)) => {
                 if m * n != 0 {
-                    terms.push((s != t, m * n, e + f, e + f + a_bits + b_bits));
+                    terms.push((s != t, m * n, e + f, e + f + fraction_bits));
                 }
             }
         }
@@ -260,26 +220,6 @@ mod tests {
     use super::super::block::Alignment;
     use super::*;
     use proptest::prelude::*;
-
-    fn e4m3(bits: u32) -> f64 {
-        match ByteFloat::E4m3.decode(bits).0 {
-            Number::Finite(negative, m, e) => {
-                let magnitude = crate::convert::u64_to_f64(m) * 2.0_f64.powi(e);
-                if negative { -magnitude } else { magnitude }
-            }
-            Number::Infinite(_) | Number::Nan => f64::NAN,
-        }
-    }
-
-    #[test]
-    fn byte_floats() {
-        assert_eq!(e4m3(0x38).to_bits(), 1.0_f64.to_bits());
-        assert_eq!(e4m3(0x7e).to_bits(), 448.0_f64.to_bits());
-        assert_eq!(e4m3(0x81).to_bits(), (-(2.0_f64.powi(-9))).to_bits());
-        assert!(e4m3(0xff).is_nan());
-        assert_eq!(ByteFloat::E5m2.decode(0x7c).0, Number::Infinite(false));
-        assert_eq!(ByteFloat::E5m2.decode(0x3c).0, Number::Finite(false, 4, -2));
-    }
 
     proptest! {
         #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
