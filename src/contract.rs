@@ -11,6 +11,9 @@ pub struct Contract {
     pub shared_bytes: u32,
     /// Values in the parameter space, ascending by offset.
     pub params: Vec<Promise>,
+    /// Of a launch as large as a kernel is ever given: the sizes of the problem, in words. Nothing is accessed for it; only
+    /// how far its numbers reach is asked.
+    pub sizes: Option<String>,
 }
 
 impl Contract {

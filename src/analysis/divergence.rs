@@ -81,7 +81,7 @@ pub(super) fn run(context: &Context<'_>, walk: &Walk) -> PassResult {
         });
     }
     for (number, uses) in &walk.named {
-        findings.extend(named(context, *number, uses));
+        findings.extend(named(context, *number, uses, walk.gaps.is_empty()));
     }
     let parted = |at: &usize| walk.divergences.iter().any(|found| found.at == *at);
     let others = gaps(context, walk, UNDECIDED);
@@ -95,8 +95,14 @@ pub(super) fn run(context: &Context<'_>, walk: &Walk) -> PassResult {
     result(PASS, function, findings, walk.states)
 }
 
-/// What is not known of a named barrier of a part of the CTA: whether it can be completed.
-fn named(context: &Context<'_>, number: u64, uses: &BTreeSet<NamedBarrier>) -> Vec<Diagnostic> {
+/// What is wrong with a named barrier of a part of the CTA, or not known of it: whether it can be completed. Where every path
+/// was followed, threads that never came never come.
+fn named(
+    context: &Context<'_>,
+    number: u64,
+    uses: &BTreeSet<NamedBarrier>,
+    complete: bool,
+) -> Vec<Diagnostic> {
     let (module, function) = (context.module, context.function);
     let Some(first) = uses.first() else {
         return Vec::new();
@@ -119,7 +125,17 @@ fn named(context: &Context<'_>, number: u64, uses: &BTreeSet<NamedBarrier>) -> V
             first.asked,
             members.len()
         );
-        findings.push(open(message, first.at));
+        findings.push(if complete && findings.is_empty() {
+            let label = format!("waits for {} threads", first.asked);
+            wrong(
+                BARRIER,
+                message,
+                vec![site(module, function, first.at, label)],
+                "give `bar.sync` and `bar.arrive` the number of threads that come to this barrier, all of one number",
+            )
+        } else {
+            open(message, first.at)
+        });
     }
     findings
 }

@@ -26,10 +26,9 @@
 //! of a large grid; copies by tensor maps, which the hardware clips.
 
 use super::PassResult;
-use super::evaluate::{Context, Launch};
+use super::evaluate::Context;
 use super::finding::{result, site, undecided, wrong};
-use super::walk::{Plan, Walk, global_access, walk};
-use crate::contract::Contract;
+use super::walk::{Walk, global_access};
 use crate::diagnostic::{Code, Diagnostic};
 use std::collections::BTreeMap;
 
@@ -40,120 +39,74 @@ pub const OUTSIDE: Code = Code("global-out-of-bounds");
 /// The pass could not decide.
 pub const UNDECIDED: Code = Code("global-bounds-undecided");
 
-/// CTAs of a launch that are all walked.
-const CTAS_MAX: u32 = 8;
-
-/// The CTAs of a grid that are walked: all of a small one, the corners of a large one.
-fn ctas(grid: [u32; 3]) -> Vec<[u32; 3]> {
-    let all = grid
-        .iter()
-        .fold(1_u32, |all, extent| all.saturating_mul(*extent));
-    let along = |extent: u32| -> Vec<u32> {
-        if all <= CTAS_MAX {
-            (0..extent).collect()
-        } else {
-            let mut ends = vec![0, extent.saturating_sub(1)];
-            ends.dedup();
-            ends
-        }
-    };
-    let mut ctas = Vec::new();
-    for z in along(grid[2]) {
-        for y in along(grid[1]) {
-            ctas.extend(along(grid[0]).into_iter().map(|x| [x, y, z]));
-        }
-    }
-    ctas
-}
-
 /// Findings by instruction: the first place that is outside, or why nothing is known.
 #[derive(Default)]
-struct Found {
+pub(super) struct Found {
     outside: BTreeMap<usize, Diagnostic>,
     open: BTreeMap<usize, Diagnostic>,
 }
 
-pub(super) fn run(context: &Context<'_>, launches: &[Contract]) -> PassResult {
-    let mut found = Found::default();
-    let mut states = 0;
-    let plan = Plan::new(context.function, true);
-    for contract in launches {
-        for cta in ctas(contract.grid) {
-            let context = context.of_cta(Launch { contract, cta });
-            let walk = walk(&context, &plan);
-            states += walk.states;
-            check(&context, &walk, &mut found);
+impl Found {
+    /// What the walk over one CTA of a launch met.
+    pub(super) fn check(&mut self, context: &Context<'_>, walk: &Walk) {
+        let found = self;
+        let (module, function) = (context.module, context.function);
+        let launch = context.launch.expect("a context of a launch");
+        let open = |found: &mut Found, at: usize, why: String| {
+            found.open.entry(at).or_insert_with(|| {
+                undecided(UNDECIDED, why, vec![site(module, function, at, "here")])
+            });
+        };
+        for (at, why) in &walk.gaps {
+            open(
+                found,
+                *at,
+                format!("not every path of `{}` was followed: {why}", function.name),
+            );
         }
-    }
-    let mut findings: Vec<Diagnostic> = Vec::new();
-    for (at, finding) in &found.open {
-        if !found.outside.contains_key(at) {
-            findings.push(finding.clone());
-        }
-    }
-    findings.extend(found.outside.into_values());
-    findings.sort_by_key(|finding| finding.code != OUTSIDE);
-    result(PASS, context.function, findings, states)
-}
-
-fn check(context: &Context<'_>, walk: &Walk, found: &mut Found) {
-    let (module, function) = (context.module, context.function);
-    let launch = context.launch.expect("a context of a launch");
-    let open = |found: &mut Found, at: usize, why: String| {
-        found
-            .open
-            .entry(at)
-            .or_insert_with(|| undecided(UNDECIDED, why, vec![site(module, function, at, "here")]));
-    };
-    for (at, why) in &walk.gaps {
-        open(
-            found,
-            *at,
-            format!("not every path of `{}` was followed: {why}", function.name),
-        );
-    }
-    for (at, visits) in &walk.visits {
-        let access = global_access(&function.instructions[*at].op).expect("only such are visited");
-        let bytes = access.shape.bytes();
-        for (address, guard) in visits {
-            let (address, guard) = (walk.value(*address), walk.value(*guard));
-            for thread in 0..context.threads() {
-                if guard.number(thread) == Some(0) {
-                    continue;
-                }
-                let place = address.number(thread).and_then(|start| launch.place(start));
-                let Some(place) = place else {
-                    open(
+        for (at, visits) in &walk.visits {
+            let access =
+                global_access(&function.instructions[*at].op).expect("only such are visited");
+            let bytes = access.shape.bytes();
+            for (address, guard) in visits {
+                let (address, guard) = (walk.value(*address), walk.value(*guard));
+                for thread in 0..context.threads() {
+                    if guard.number(thread) == Some(0) {
+                        continue;
+                    }
+                    let place = address.number(thread).and_then(|start| launch.place(start));
+                    let Some(place) = place else {
+                        open(
                         found,
                         *at,
                         "an address in global memory depends on data that no promise of the manifest bounds"
                             .to_owned(),
                     );
-                    break;
-                };
-                let inside = u64::try_from(place.offset)
-                    .is_ok_and(|offset| offset.saturating_add(bytes) <= place.bytes);
-                if inside {
-                    continue;
-                }
-                if guard.number(thread).is_none() {
-                    open(
+                        break;
+                    };
+                    let inside = u64::try_from(place.offset)
+                        .is_ok_and(|offset| offset.saturating_add(bytes) <= place.bytes);
+                    if inside {
+                        continue;
+                    }
+                    if guard.number(thread).is_none() {
+                        open(
                         found,
                         *at,
                         "whether a thread that would leave its buffer comes here depends on data"
                             .to_owned(),
                     );
-                    continue;
-                }
-                let [x, y, z] = launch.cta;
-                let label = format!(
-                    "thread {} of CTA ({x},{y},{z}) accesses {bytes} bytes at byte {} of `{}`, which has {}",
-                    context.thread_name(thread),
-                    place.offset,
-                    place.name,
-                    place.bytes
-                );
-                found.outside.entry(*at).or_insert_with(|| {
+                        continue;
+                    }
+                    let [x, y, z] = launch.cta;
+                    let label = format!(
+                        "thread {} of CTA ({x},{y},{z}) accesses {bytes} bytes at byte {} of `{}`, which has {}",
+                        context.thread_name(thread),
+                        place.offset,
+                        place.name,
+                        place.bytes
+                    );
+                    found.outside.entry(*at).or_insert_with(|| {
                     wrong(
                         OUTSIDE,
                         "an access outside its buffer in global memory".to_owned(),
@@ -161,17 +114,31 @@ fn check(context: &Context<'_>, walk: &Walk, found: &mut Found) {
                         "compare the index with the extent before the access, or copy no bytes where it is beyond",
                     )
                 });
-                break;
+                    break;
+                }
             }
         }
+    }
+
+    /// The answer.
+    pub(super) fn result(self, context: &Context<'_>, states: usize) -> PassResult {
+        let mut findings: Vec<Diagnostic> = Vec::new();
+        for (at, finding) in &self.open {
+            if !self.outside.contains_key(at) {
+                findings.push(finding.clone());
+            }
+        }
+        findings.extend(self.outside.into_values());
+        findings.sort_by_key(|finding| finding.code != OUTSIDE);
+        result(PASS, context.function, findings, states)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analysis::Answer;
-    use crate::contract::{Entries, Promise, PromisedValue};
+    use crate::analysis::{Answer, launches};
+    use crate::contract::{Contract, Entries, Promise, PromisedValue};
     use crate::ptx::parse;
 
     fn contract(greatest: u32) -> Contract {
@@ -195,6 +162,7 @@ mod tests {
             grid: [2, 1, 1],
             cta: [32, 1, 1],
             shared_bytes: 0,
+            sizes: None,
             params: vec![
                 buffer(0, "x", 4 * 40, None),
                 buffer(8, "list", 4 * 2, Some(entries)),
@@ -218,7 +186,7 @@ mod tests {
         );
         let module = parse("k.ptx", &text).unwrap_or_else(|error| panic!("{error}"));
         let context = Context::new(&module, &module.functions[0]).unwrap();
-        let result = run(&context, &[contract(greatest)]);
+        let [result, _] = launches::run(&context, &[&contract(greatest)]);
         let labels = result.findings.iter().map(|found| {
             let label = found.sites[0].label.clone();
             format!("{}: {label}", found.code)
@@ -251,11 +219,5 @@ mod tests {
         assert_eq!(answer(body, 1000).0, Answer::Unknown);
         let past = "ld.global.u32 %r5, [%rd2+8];";
         assert!(answer(past, 0).1[0].contains("byte 8 of `list`, which has 8"));
-    }
-
-    #[test]
-    fn large_grids_are_walked_at_their_corners() {
-        assert_eq!(ctas([3, 2, 1]).len(), 6);
-        assert_eq!(ctas([9, 1, 1]), [[0, 0, 0], [8, 0, 0]]);
     }
 }

@@ -32,10 +32,10 @@
 //!
 //! *Proved*: for every stage and every path of every role, however many iterations. *Refuted*: a path of one role on which it breaks
 //! the discipline; unknown conditions are taken as independent, so the path may be one that no launch takes. *Unknown*: a
-//! parity, an address or a count depends on data; ordinary accesses to a stage; what a box brings, without a manifest.
+//! parity, an address or a count depends on data; ordinary accesses to a stage; what a box brings, without a manifest; a barrier
+//! on which no copy completes and by which no stage is handed back, of which only is asked that somebody arrives.
 //!
-//! Can miss: roles that do not agree how often a stage is filled (a deadlock); barriers on which no copy completes; what orders
-//! the generic and the asynchronous proxy.
+//! Can miss: roles that do not agree how often a stage is filled (a deadlock); what orders the generic and the asynchronous proxy.
 
 mod reader;
 mod stage;
@@ -181,6 +181,11 @@ impl Fault {
                 "a role waits for a stage to be handed back before anyone can have had it"
                     .to_owned(),
                 "start the writer's parity at 1: the phase before the first counts as complete",
+            ),
+            Self::NobodyArrives => (
+                Some(STALL),
+                "a role waits for a phase at which nobody ever arrives".to_owned(),
+                "arrive at the barrier in the role that hands something over, or do not wait for it",
             ),
             Self::Unpublished => (
                 Some(UNPUBLISHED),

@@ -15,9 +15,12 @@ mod evaluate;
 mod finding;
 pub mod global_bounds;
 mod hash;
+pub mod index_overflow;
+mod launches;
 pub mod layout;
 pub mod mbarrier;
 pub mod occupancy;
+pub mod sectors;
 pub mod shared_bounds;
 pub mod shared_init;
 pub mod shared_race;
@@ -85,7 +88,7 @@ pub fn analyze_under(
 }
 
 /// Passes that need a walk over the paths of a CTA.
-const WALKED: [(&str, Code); 7] = [
+const WALKED: [(&str, Code); 9] = [
     (shared_race::PASS, shared_race::UNDECIDED),
     (divergence::PASS, divergence::UNDECIDED),
     (shared_bounds::PASS, shared_bounds::UNDECIDED),
@@ -93,9 +96,17 @@ const WALKED: [(&str, Code); 7] = [
     (bank_conflict::PASS, bank_conflict::UNDECIDED),
     (mbarrier::PASS, mbarrier::UNDECIDED),
     (global_bounds::PASS, global_bounds::UNDECIDED),
+    (sectors::PASS, sectors::UNDECIDED),
+    (index_overflow::PASS, index_overflow::UNDECIDED),
 ];
 
+/// The passes that are asked only where launches are promised.
+const OF_LAUNCHES: [&str; 2] = [global_bounds::PASS, sectors::PASS];
+
 fn passes(module: &Module, function: &Function, launches: &[Contract]) -> Vec<PassResult> {
+    let (largest, launches): (Vec<&Contract>, Vec<&Contract>) = launches
+        .iter()
+        .partition(|contract| contract.sizes.is_some());
     let unfollowed = unfollowed(function);
     let mut results = vec![match &unfollowed {
         None => copy_wait::run(module, function),
@@ -115,17 +126,23 @@ fn passes(module: &Module, function: &Function, launches: &[Contract]) -> Vec<Pa
             results.extend([
                 shared_race::run(&context, &walk),
                 divergence::run(&context, &walk),
-                shared_bounds::run(&context, &walk, launches.first()),
+                shared_bounds::run(&context, &walk, launches.first().copied()),
                 shared_init::run(&context, &walk),
                 bank_conflict::run(&context, &walk),
-                mbarrier::run(&context, &walk, launches.first()),
+                mbarrier::run(&context, &walk, launches.first().copied()),
             ]);
             if !launches.is_empty() {
-                results.push(global_bounds::run(&context, launches));
+                results.extend(launches::run(&context, &launches));
+            }
+            if !largest.is_empty() {
+                results.push(index_overflow::run(&context, &largest));
             }
         }
         Err(why) => {
-            let asked = |pass: &str| pass != global_bounds::PASS || !launches.is_empty();
+            let asked = |pass: &str| {
+                (!launches.is_empty() || !OF_LAUNCHES.contains(&pass))
+                    && (!largest.is_empty() || pass != index_overflow::PASS)
+            };
             results.extend(WALKED.into_iter().filter(|(pass, _)| asked(pass)).map(
                 |(pass, code)| {
                     let site = finding::site(module, function, 0, "the entry begins here");

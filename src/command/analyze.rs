@@ -151,6 +151,7 @@ fn launches(kernel: Option<&Kernel>, function: &Function) -> Vec<Contract> {
     };
     let requires = &kernel.manifest().requires;
     let mut contracts = Vec::new();
+    let mut largest = Vec::new();
     for (num_q_heads, seqlen_q, seqlen_kv) in [(1, 1, 1), (2, 20, 70), (1, 70, 20), (2, 70, 130)] {
         let small = seqlen_q + seqlen_kv <= 90;
         for dtype in &requires.dtype {
@@ -167,6 +168,9 @@ fn launches(kernel: Option<&Kernel>, function: &Function) -> Vec<Contract> {
                     continue;
                 };
                 case.shape.head_dim = head_dim;
+                if largest.is_empty() {
+                    largest = kernel.largest(*dtype, head_dim);
+                }
                 let case = oracle::suited(kernel, case);
                 let binding = case.problem().ok().map(|problem| kernel.bind(&problem));
                 let binding = binding.and_then(Result::ok);
@@ -175,6 +179,7 @@ fn launches(kernel: Option<&Kernel>, function: &Function) -> Vec<Contract> {
             }
         }
     }
+    contracts.extend(largest);
     contracts
 }
 

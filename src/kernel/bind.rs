@@ -170,7 +170,7 @@ pub(super) fn extents(
     let int = |x: usize| i64::try_from(x).expect("an extent of a tensor in memory");
     let (shape, layout) = (&problem.shape, &problem.layout);
     let tile = manifest.tile_shape();
-    if u32::try_from(list.col_idx.len()).is_err() {
+    if i32::try_from(list.col_idx.len()).is_err() {
         return Err(Unsupported::TileCount {
             found: list.col_idx.len(),
         });

@@ -197,6 +197,7 @@ impl Binding {
             cta: self.cta,
             shared_bytes: self.shared_bytes,
             params: params.collect(),
+            sizes: None,
         }
     }
 }

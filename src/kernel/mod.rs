@@ -7,6 +7,7 @@ pub mod defects;
 pub mod expression;
 pub mod extents;
 pub mod infer;
+mod largest;
 pub mod manifest;
 pub mod method;
 pub mod output;

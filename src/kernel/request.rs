@@ -95,7 +95,7 @@ pub(super) fn bind(manifest: &Manifest, request: &Request<'_>) -> Result<Binding
 }
 
 /// The problem with empty tensors, of which only formats, extents and layout may be asked.
-fn without_values(request: &Request<'_>) -> Problem {
+pub(super) fn without_values(request: &Request<'_>) -> Problem {
     let none = || Tensor::from_f32_rounded(request.dtype, &[]);
     Problem {
         shape: request.shape,

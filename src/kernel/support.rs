@@ -99,7 +99,7 @@ pub enum Unsupported {
         max: f64,
     },
     /// A list whose indices do not fit 32 bits.
-    #[error("the layout has {found} visible tiles: the kernel counts them in 32 bits")]
+    #[error("the layout has {found} visible tiles: they are counted to 2147483647")]
     TileCount {
         /// How many.
         found: usize,

@@ -5,9 +5,11 @@ use super::binding::Binding;
 use super::check::{self, Mismatch};
 use super::defects::{defects, twins};
 use super::extents::nearest;
+use super::largest;
 use super::manifest::{Manifest, ManifestError};
 use super::output::{self, DecodeError, Outputs};
 use super::request::{self, Request};
+use crate::contract::Contract;
 use crate::ptx::Module;
 use flashproof_reference::{DType, Problem, Shape};
 use std::borrow::Cow;
@@ -68,6 +70,12 @@ impl Kernel {
     /// As [`bind`](Self::bind); thresholds where the kernel takes none, or none where it takes them.
     pub fn bind_shape(&self, request: &Request<'_>) -> Result<Binding, BindError> {
         request::bind(&self.manifest, request)
+    }
+
+    /// Launches as large as the manifest allows and a card holds, for a format and a number of channels. Nothing can be run
+    /// for them: they say how far the numbers that a launch gives reach ([`Contract::sizes`]).
+    pub fn largest(&self, dtype: DType, head_dim: usize) -> Vec<Contract> {
+        largest::largest(&self.manifest, dtype, head_dim)
     }
 
     /// Outputs of a launch, from the bytes of its buffers `o` and `lse` (if it has one).

@@ -17,6 +17,7 @@ pub(super) enum Fault {
     ReleasedTwice,
     WaitedTwice,
     WaitsForNobody,
+    NobodyArrives,
     Unpublished,
     Open(&'static str),
 }
@@ -172,6 +173,51 @@ impl<'w> Stages<'w> {
             }
         }
         self.strangers(&stages);
+        self.others(&stages);
+    }
+
+    /// Barriers that are waited for and are of no stage: a phase at which nobody arrives never completes; more is not asked.
+    fn others(&mut self, stages: &[Stage]) {
+        let (mut waits, mut arrivals) = (BTreeMap::new(), BTreeSet::new());
+        let mut complete = self.walk.gaps.is_empty();
+        for event in self.walk.steps.iter().flat_map(|step| &step.events) {
+            match &event.what {
+                What::Wait {
+                    barrier, parity, ..
+                } => {
+                    // Before the first phase, that of parity 1 counts as complete.
+                    let first = waits.entry(*barrier).or_insert((event.at, *parity));
+                    if *parity == 0 {
+                        *first = (event.at, 0);
+                    }
+                }
+                What::Arrive { barrier, .. } | What::Copy { barrier, .. } => {
+                    arrivals.insert(*barrier);
+                }
+                What::Lost(_) => complete = false,
+                What::Barrier
+                | What::Init { .. }
+                | What::Read { .. }
+                | What::Commit
+                | What::Complete { .. } => {}
+            }
+        }
+        let is_stage = |barrier: u64| {
+            let mut of = stages.iter();
+            of.any(|stage| stage.full == barrier || stage.empty == Some(barrier))
+        };
+        for (barrier, (at, parity)) in waits {
+            if is_stage(barrier) {
+                continue;
+            }
+            if complete && parity == 0 && !arrivals.contains(&barrier) {
+                let label = "waits for its first phase here".to_owned();
+                self.fault(Fault::NobodyArrives, vec![(at, label)]);
+            } else {
+                let why = "a barrier on which no copy completes is not counted";
+                self.fault(Fault::Open(why), vec![(at, "this wait".to_owned())]);
+            }
+        }
     }
 
     /// Every barrier is made once, and known to all threads before another uses it.

@@ -187,6 +187,18 @@ pub const ALL: &[Explanation] = &[
         misses: "order made by hand through atomics and fences (reported all the same), and races of one CTA's threads on global memory",
     },
     Explanation {
+        code: "index-overflow", checker: LARGEST,
+        meaning: "an index of 32 bits wraps around before an address is made from it, at sizes that the manifest allows",
+        cause: "`int const at = row * stride` with more than 2^31 elements: the product is cut to 32 bits, and only then widened",
+        misses: LARGEST_MISSES,
+    },
+    Explanation {
+        code: "index-overflow-undecided", checker: LARGEST,
+        meaning: UNDECIDED,
+        cause: UNDECIDED_CAUSE,
+        misses: LARGEST_MISSES,
+    },
+    Explanation {
         code: "instruction-budget", checker: MACHINE,
         meaning: "the run was stopped after its budget of instructions; this says nothing about the kernel",
         cause: "an endless loop, or a problem too large for the virtual machine",
@@ -353,6 +365,18 @@ pub const ALL: &[Explanation] = &[
         meaning: "`setmaxnreg` went the wrong way, or asked for more registers than a multiprocessor has",
         cause: "an `inc` in a warpgroup before the others have given registers back, or counts whose sum over all threads exceeds 65536",
         misses: "what the kernel starts with, which only the assembler knows",
+    },
+    Explanation {
+        code: "scattered-access", checker: LAUNCHES,
+        meaning: "a warp's access to global memory moves more sectors of 32 bytes than its bytes fill; it costs time and is no bug",
+        cause: "neighbouring lanes take elements that lie apart: a column of a row-major tensor, or a fragment of a product stored as it lies",
+        misses: "caches, which may join what two accesses move; atomics and copies by tensor maps",
+    },
+    Explanation {
+        code: "sectors-undecided", checker: LAUNCHES,
+        meaning: UNDECIDED,
+        cause: UNDECIDED_CAUSE,
+        misses: LAUNCHES_MISSES,
     },
     Explanation {
         code: "shared-bounds-undecided", checker: WALK,

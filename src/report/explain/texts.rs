@@ -16,6 +16,9 @@ pub(super) const LAUNCHES: &str =
     "a pass over the CTAs of a few small launches, without running them";
 pub(super) const LAUNCHES_MISSES: &str =
     "other shapes than those; CTAs between the corners of a large grid; copies by tensor maps";
+pub(super) const LARGEST: &str =
+    "pass index-overflow, over the largest launches that a manifest allows, without running them";
+pub(super) const LARGEST_MISSES: &str = "sums of 64 bits, addresses in shared memory, and what passes through memory, which counts as any number of its type";
 pub(super) const WALK: &str = "a pass over all paths, without running the kernel";
 pub(super) const WALK_MISSES: &str = "generic accesses to shared memory; conditions that depend on data count as independent of each \
      other, so the path shown may be one that no launch takes";
