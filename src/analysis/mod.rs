@@ -14,7 +14,6 @@ pub mod divergence;
 mod evaluate;
 mod finding;
 pub mod global_bounds;
-mod hash;
 pub mod index_overflow;
 mod launches;
 pub mod layout;

@@ -1,13 +1,13 @@
 //! The registers on which what a pass asks about depends, and where they are live.
 
 use super::control_flow::Graph;
-use super::hash::{Map, Set};
 use crate::ptx::{Function, Op, RegisterId, TypeKind};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Registers worth following, numbered from 0.
 #[derive(Debug)]
 pub(super) struct Slice {
-    numbers: Map<RegisterId, usize>,
+    numbers: FxHashMap<RegisterId, usize>,
     /// True for registers on which more than branches depend.
     exact: Vec<bool>,
     /// For each block, whether each register's value at its start may still be read.
@@ -150,8 +150,8 @@ pub(super) fn follows(op: &Op) -> Follows {
 }
 
 /// Instructions that write each register.
-fn writers(function: &Function) -> Map<RegisterId, Vec<usize>> {
-    let mut writers: Map<RegisterId, Vec<usize>> = Map::default();
+fn writers(function: &Function) -> FxHashMap<RegisterId, Vec<usize>> {
+    let mut writers: FxHashMap<RegisterId, Vec<usize>> = FxHashMap::default();
     for (at, instruction) in function.instructions.iter().enumerate() {
         for register in instruction.op.writes() {
             writers.entry(register).or_default().push(at);
@@ -162,8 +162,8 @@ fn writers(function: &Function) -> Map<RegisterId, Vec<usize>> {
 
 /// Registers that hold, somewhere, what follows from no operands: products, shuffled values, atomics. Of what is
 /// computed from them there is nothing to say, so that the slice need not hold the arithmetic of a kernel.
-fn lost(function: &Function) -> Set<RegisterId> {
-    let mut readers: Map<RegisterId, Vec<usize>> = Map::default();
+fn lost(function: &Function) -> FxHashSet<RegisterId> {
+    let mut readers: FxHashMap<RegisterId, Vec<usize>> = FxHashMap::default();
     let mut left = Vec::new();
     for (at, instruction) in function.instructions.iter().enumerate() {
         for register in instruction.op.reads() {
@@ -173,7 +173,7 @@ fn lost(function: &Function) -> Set<RegisterId> {
             left.extend(instruction.op.writes());
         }
     }
-    let mut lost = Set::default();
+    let mut lost = FxHashSet::default();
     while let Some(register) = left.pop() {
         if lost.insert(register) {
             for at in readers.get(&register).into_iter().flatten() {
@@ -188,9 +188,9 @@ fn wanted(
     function: &Function,
     asked: &impl Fn(&Op) -> Option<Vec<RegisterId>>,
     branches: bool,
-) -> Map<RegisterId, usize> {
+) -> FxHashMap<RegisterId, usize> {
     let (writers, lost) = (writers(function), lost(function));
-    let mut numbers = Map::default();
+    let mut numbers = FxHashMap::default();
     let mut left: Vec<RegisterId> = Vec::new();
     for instruction in &function.instructions {
         let needed = asked(&instruction.op);
@@ -225,7 +225,7 @@ fn wanted(
 fn liveness(
     function: &Function,
     graph: &Graph,
-    numbers: &Map<RegisterId, usize>,
+    numbers: &FxHashMap<RegisterId, usize>,
 ) -> Vec<Vec<bool>> {
     let mut live = vec![vec![false; numbers.len()]; graph.blocks.len()];
     let mut changed = true;

@@ -5,7 +5,7 @@
 //! each thread, a loop counter that starts at a loaded number is that number plus a known count, and the low bit of
 //! a counter that has been forgotten otherwise still picks the buffer of a ring.
 
-use super::hash::Map;
+use rustc_hash::FxHashMap;
 use std::rc::Rc;
 
 /// 64 bits, some of them known.
@@ -425,7 +425,7 @@ pub(super) struct ValueId(usize);
 #[derive(Debug, Default)]
 pub(super) struct Values {
     all: Vec<Value>,
-    ids: Map<Value, ValueId>,
+    ids: FxHashMap<Value, ValueId>,
 }
 
 impl Values {

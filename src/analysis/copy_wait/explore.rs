@@ -5,10 +5,10 @@ use super::question::{asked, copied_bytes, is_jump, is_order, shared_read, waite
 use super::state::{Copy, Stage, State};
 use crate::analysis::control_flow::{BlockIndex, Graph};
 use crate::analysis::evaluate::Context;
-use crate::analysis::hash::{Map, Set};
 use crate::analysis::slice::Slice;
 use crate::analysis::value::{Value, ValueId, Values, origin};
 use crate::ptx::{Address, Instruction, Op, Operand, Predicate, RegisterId};
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
@@ -69,7 +69,7 @@ struct Node {
 }
 
 /// What an instruction gives for the registers it reads.
-type Results = Map<(usize, Vec<Option<ValueId>>), Vec<(RegisterId, ValueId)>>;
+type Results = FxHashMap<(usize, Vec<Option<ValueId>>), Vec<(RegisterId, ValueId)>>;
 
 type OverlapKey = (usize, ValueId, ValueId, usize, ValueId, ValueId);
 
@@ -80,13 +80,13 @@ pub(super) struct Explorer<'c, 'm> {
     slice: Slice,
     values: Values,
     nodes: Vec<Node>,
-    seen: Set<Rc<State>>,
-    at_loop_heads: Map<(BlockIndex, usize), Set<ValueId>>,
-    overlaps: Map<OverlapKey, Overlap>,
+    seen: FxHashSet<Rc<State>>,
+    at_loop_heads: FxHashMap<(BlockIndex, usize), FxHashSet<ValueId>>,
+    overlaps: FxHashMap<OverlapKey, Overlap>,
     results: Results,
     cap: u32,
     conflicts: Vec<Conflict>,
-    conflicts_seen: Set<(Kind, usize, usize)>,
+    conflicts_seen: FxHashSet<(Kind, usize, usize)>,
     undecided: BTreeSet<Undecided>,
 }
 
@@ -103,13 +103,13 @@ impl<'c, 'm> Explorer<'c, 'm> {
             slice,
             values: Values::default(),
             nodes: Vec::new(),
-            seen: Set::default(),
-            at_loop_heads: Map::default(),
-            overlaps: Map::default(),
-            results: Map::default(),
+            seen: FxHashSet::default(),
+            at_loop_heads: FxHashMap::default(),
+            overlaps: FxHashMap::default(),
+            results: FxHashMap::default(),
             cap,
             conflicts: Vec::new(),
-            conflicts_seen: Set::default(),
+            conflicts_seen: FxHashSet::default(),
             undecided: BTreeSet::new(),
         }
     }
@@ -291,7 +291,7 @@ impl<'c, 'm> Explorer<'c, 'm> {
             (block.taken, state.clone(), condition.clone()),
             (block.next, state.clone(), condition.map_predicate(true)),
         ];
-        let mut seen = Set::default();
+        let mut seen = FxHashSet::default();
         while let Some((block, mut way, active)) = ways.pop() {
             let Some(block) = block.filter(|block| Some(*block) != meeting) else {
                 state.copies.extend(&way.copies);

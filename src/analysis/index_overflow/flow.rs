@@ -5,7 +5,6 @@ use super::number::Number;
 use super::state::{Condition, Effect, State};
 use crate::analysis::control_flow::{BlockIndex, Graph};
 use crate::analysis::evaluate::Context;
-use crate::analysis::hash::Set;
 use crate::analysis::slice::Slice;
 use crate::analysis::walk::global_access;
 use crate::contract::{Contract, PromisedValue};
@@ -13,6 +12,7 @@ use crate::ptx::{
     AddressBase, Compare, Function, Op, Operand, Predicate, RegisterId, ScalarType, Sm90,
     TensorPlace,
 };
+use rustc_hash::FxHashSet;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Visits of a loop head before bounds jump to the next limit.
@@ -41,7 +41,7 @@ pub(super) struct Plan {
     pub(super) graph: Graph,
     pub(super) slice: Slice,
     /// Registers from which an address in global memory, or a coordinate of a tensor copy, is computed.
-    feeding: Set<RegisterId>,
+    feeding: FxHashSet<RegisterId>,
     /// Instructions that write registers of the slice, or use such a coordinate.
     followed: Vec<bool>,
 }
@@ -86,7 +86,7 @@ impl Plan {
                 writers.entry(register).or_default().push(at);
             }
         }
-        let mut feeding = Set::default();
+        let mut feeding = FxHashSet::default();
         let mut left: Vec<RegisterId> = function
             .instructions
             .iter()

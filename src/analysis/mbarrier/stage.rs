@@ -1,8 +1,8 @@
 //! Stages, and how each is followed through the paths of a role.
 
 use super::super::walk::{CopyBytes, Event, Step, Walk, What};
-use crate::analysis::hash::Set;
 use crate::contract::Contract;
+use rustc_hash::FxHashSet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 
@@ -99,7 +99,7 @@ impl<'w> Stages<'w> {
             walk.roles[leaf].iter().all(|thread| role.contains(thread))
         };
         let on_path: Vec<bool> = walk.steps.iter().map(of_leaf).collect();
-        let mut seen: Set<(usize, S)> = Set::default();
+        let mut seen: FxHashSet<(usize, S)> = FxHashSet::default();
         let mut left = vec![(0, start)];
         while let Some((node, state)) = left.pop() {
             if !on_path.get(node).copied().unwrap_or(false) || !seen.insert((node, state.clone())) {

@@ -3,9 +3,9 @@
 use super::explore::Explorer;
 use super::gather::own_symbol;
 use super::state::{Comparison, Entry, State};
-use crate::analysis::hash::Map;
 use crate::analysis::value::{Bits, Value, ValueId, origin};
 use crate::ptx::{Compare, Instruction, Op, Predicate, ScalarType, TypeKind};
+use rustc_hash::FxHashMap;
 
 impl Explorer<'_, '_> {
     /// The comparison that a guard stands for, and whether the guard holds where the comparison does not.
@@ -72,7 +72,7 @@ impl Explorer<'_, '_> {
     /// number is the same in every iteration, and what it is compared with stays comparable. Everything that holds the old
     /// unknown is shifted by the same count.
     pub(super) fn rebase(&mut self, state: &mut State) {
-        let mut shifts: Map<usize, (usize, u64, Bits)> = Map::default();
+        let mut shifts: FxHashMap<usize, (usize, u64, Bits)> = FxHashMap::default();
         for number in 0..self.slice.len() {
             let Some(id) = state.registers[number] else {
                 continue;

@@ -8,11 +8,11 @@ use super::state::{Entry, State, WrittenId, WrittenSets};
 use super::{Step, Walk, asked};
 use crate::analysis::control_flow::{BlockIndex, Graph};
 use crate::analysis::evaluate::Context;
-use crate::analysis::hash::{Map, Set};
 use crate::analysis::slice::Slice;
 use crate::analysis::uniformity;
 use crate::analysis::value::{Value, ValueId};
 use crate::ptx::{Function, Op, Predicate, RegisterId};
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -34,7 +34,7 @@ struct Node {
 }
 
 /// What an instruction gives a role for the registers it reads.
-type Results = Map<(usize, usize, Vec<Option<ValueId>>), Vec<(RegisterId, ValueId)>>;
+type Results = FxHashMap<(usize, usize, Vec<Option<ValueId>>), Vec<(RegisterId, ValueId)>>;
 
 /// An access with the values of its address and guard.
 pub(super) type Met = (usize, ValueId, ValueId);
@@ -101,21 +101,21 @@ pub(super) struct Explorer<'c, 'm> {
     parts: Rc<[Rc<[usize]>]>,
     pub(super) walk: Walk,
     nodes: Vec<Node>,
-    seen: Map<Rc<State>, usize>,
-    at_loop_heads: Map<(usize, BlockIndex, usize), Set<ValueId>>,
-    pub(super) gathered: Map<State, Vec<State>>,
+    seen: FxHashMap<Rc<State>, usize>,
+    at_loop_heads: FxHashMap<(usize, BlockIndex, usize), FxHashSet<ValueId>>,
+    pub(super) gathered: FxHashMap<State, Vec<State>>,
     pub(super) choices: Choices,
-    pub(super) meetings: Map<(Met, Met), Meeting>,
+    pub(super) meetings: FxHashMap<(Met, Met), Meeting>,
     pub(super) results: Results,
     pub(super) written: WrittenSets,
-    pub(super) writes: Map<(WrittenId, Met), Option<WrittenId>>,
-    pub(super) reads: Set<(WrittenId, bool, bool, Met)>,
+    pub(super) writes: FxHashMap<(WrittenId, Met), Option<WrittenId>>,
+    pub(super) reads: FxHashSet<(WrittenId, bool, bool, Met)>,
     pub(super) cap: u32,
-    pub(super) reported: Set<(usize, usize)>,
+    pub(super) reported: FxHashSet<(usize, usize)>,
     /// Groups of threads that go their own ways for good; the first is everyone.
     pub(super) roles: Vec<Role>,
     /// Waits that are repeated until they succeed.
-    pub(super) spins: Set<usize>,
+    pub(super) spins: FxHashSet<usize>,
     /// Accesses of each role but everyone.
     pub(super) of_roles: BTreeMap<usize, BTreeSet<Entry>>,
     /// What the block that is being run does to barriers and by copies.
@@ -154,17 +154,17 @@ impl<'c, 'm> Explorer<'c, 'm> {
             parts: Rc::clone(&plan.parts),
             walk,
             nodes: Vec::new(),
-            seen: Map::default(),
-            at_loop_heads: Map::default(),
-            gathered: Map::default(),
+            seen: FxHashMap::default(),
+            at_loop_heads: FxHashMap::default(),
+            gathered: FxHashMap::default(),
             choices: Choices::default(),
-            meetings: Map::default(),
-            results: Map::default(),
+            meetings: FxHashMap::default(),
+            results: FxHashMap::default(),
             written: WrittenSets::new().0,
-            writes: Map::default(),
-            reads: Set::default(),
+            writes: FxHashMap::default(),
+            reads: FxHashSet::default(),
             cap,
-            reported: Set::default(),
+            reported: FxHashSet::default(),
             roles: vec![Role::new(
                 (0..context.threads()).collect(),
                 context.threads(),
@@ -252,7 +252,7 @@ impl<'c, 'm> Explorer<'c, 'm> {
             }
         }
         // What is known of values that no register has any more would only tell states apart.
-        let held: Set<ValueId> = state.registers.iter().flatten().copied().collect();
+        let held: FxHashSet<ValueId> = state.registers.iter().flatten().copied().collect();
         let kept = |id: ValueId| held.contains(&id) || self.walk.values.get(id).symbol.is_none();
         state.facts.retain(|fact, _| kept(fact.a) && kept(fact.b));
     }

@@ -3,9 +3,9 @@
 use super::explore::{Explorer, Here, choose};
 use super::state::State;
 use crate::analysis::control_flow::BlockIndex;
-use crate::analysis::hash::Set;
 use crate::analysis::value::Value;
 use crate::ptx::{Op, RegisterId};
+use rustc_hash::FxHashSet;
 
 /// Blocks run on all ways from one branch before the walk gives up on it.
 const WAYS_MAX: usize = 3000;
@@ -55,7 +55,7 @@ impl Explorer<'_, '_> {
                 });
             }
         }
-        let (mut seen, mut count) = (Set::default(), 0);
+        let (mut seen, mut count) = (FxHashSet::default(), 0);
         while let Some(mut way) = ways.pop() {
             let Some(block) = way.block.filter(|block| Some(*block) != meeting) else {
                 joined.entries.extend(&way.state.entries);

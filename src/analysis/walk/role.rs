@@ -10,10 +10,10 @@ use super::explore::Explorer;
 use super::state::{Entry, State};
 use crate::analysis::access::shared_access;
 use crate::analysis::control_flow::{BlockIndex, Graph};
-use crate::analysis::hash::Set;
 use crate::analysis::uniformity::{self, Uniformity};
 use crate::analysis::value::Value;
 use crate::ptx::{Function, Op, RegisterId, Sm90};
+use rustc_hash::FxHashSet;
 use std::collections::BTreeSet;
 
 /// The role of all threads.
@@ -188,8 +188,8 @@ impl Explorer<'_, '_> {
 
 /// Instructions that wait for a phase of a barrier and are jumped back to until it is complete: where the wait fails, only
 /// instructions that change nothing lie on the way back.
-pub(super) fn spins(function: &Function, graph: &Graph) -> Set<usize> {
-    let mut spins = Set::default();
+pub(super) fn spins(function: &Function, graph: &Graph) -> FxHashSet<usize> {
+    let mut spins = FxHashSet::default();
     for (index, block) in graph.blocks.iter().enumerate() {
         for at in block.instructions.clone() {
             let Op::Sm90(op) = &function.instructions[at].op else {

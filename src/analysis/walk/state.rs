@@ -2,8 +2,8 @@
 
 use crate::analysis::access::Kind;
 use crate::analysis::control_flow::BlockIndex;
-use crate::analysis::hash::Map;
 use crate::analysis::value::ValueId;
+use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How far an access is ordered before what follows.
@@ -144,7 +144,7 @@ impl State {
 #[derive(Debug)]
 pub(super) struct WrittenSets {
     all: Vec<Vec<u64>>,
-    ids: Map<Vec<u64>, WrittenId>,
+    ids: FxHashMap<Vec<u64>, WrittenId>,
 }
 
 /// Shared bytes that are followed: what any card has.
@@ -155,7 +155,7 @@ impl WrittenSets {
     pub(super) fn new() -> (Self, WrittenId) {
         let mut sets = Self {
             all: Vec::new(),
-            ids: Map::default(),
+            ids: FxHashMap::default(),
         };
         let empty = sets.id(Vec::new());
         (sets, empty)
