@@ -108,6 +108,26 @@ struct Rows {
     }
   }
 
+  /// Of the four lanes of a row, lane j has word j of each of four tiles, and gets the four words of
+  /// tile j: 16 bytes that go to memory at once, beside those of the next lane.
+  __device__ __forceinline__ uint4 transpose(std::uint32_t const (&words)[4]) const {
+    bool const is_odd = lane & 1;
+    bool const is_upper = lane & 2;
+    // Words 0 and 1, or 2 and 3, of tiles 0 and 2, or 1 and 3.
+    std::uint32_t low[2], high[2];
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      std::uint32_t const even = words[2 * i], odd = words[2 * i + 1];
+      std::uint32_t const got = __shfl_xor_sync(kAllLanes, is_odd ? even : odd, 1);
+      low[i] = is_odd ? got : even;
+      high[i] = is_odd ? odd : got;
+    }
+    std::uint32_t const got_low = __shfl_xor_sync(kAllLanes, is_upper ? low[0] : low[1], 2);
+    std::uint32_t const got_high = __shfl_xor_sync(kAllLanes, is_upper ? high[0] : high[1], 2);
+    return is_upper ? make_uint4(got_low, got_high, low[1], high[1])
+                    : make_uint4(low[0], high[0], got_low, got_high);
+  }
+
   /// Divides by the row sums, and writes o and lse of the rows that exist.
   __device__ __forceinline__ void store(std::uint64_t q_head_idx,
                                         AttentionParameters<Element> const& p) const {
@@ -120,14 +140,22 @@ struct Rows {
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
       float const inverse = Steps::reciprocal(sum[row]);
-      if (q_row[row] < p.seqlen_q) {
-        std::uint64_t const row_idx = q_head_idx * p.seqlen_q + q_row[row];
-        typename Element::Type* const o_row = p.o + row_idx * kHeadDim + lane % 4 * 2;
+      std::uint64_t const row_idx = q_head_idx * p.seqlen_q + q_row[row];
+      typename Element::Type* const o_row = p.o + row_idx * kHeadDim + lane % 4 * 8;
 #pragma unroll
-        for (int i = 0; i < kHeadDim / 8; ++i) {
-          *reinterpret_cast<std::uint32_t*>(o_row + i * 8) = Element::pack(
-              __fmul_rn(o[i][row * 2], inverse), __fmul_rn(o[i][row * 2 + 1], inverse));
+      for (int i = 0; i < kHeadDim / 8; i += 4) {
+        std::uint32_t words[4];
+#pragma unroll
+        for (int tile = 0; tile < 4; ++tile) {
+          words[tile] = Element::pack(__fmul_rn(o[i + tile][row * 2], inverse),
+                                      __fmul_rn(o[i + tile][row * 2 + 1], inverse));
         }
+        uint4 const neighbours = transpose(words);
+        if (q_row[row] < p.seqlen_q) {
+          *reinterpret_cast<uint4*>(o_row + i * 8) = neighbours;
+        }
+      }
+      if (q_row[row] < p.seqlen_q) {
         if (lane % 4 == 0) {
           p.lse[row_idx] = Steps::log_sum_exp(row_max[row], sum[row], p);
         }
