@@ -312,6 +312,42 @@ float sum = 0;
 for (int column = 0; column < 32; ++column) sum += tile[t][column ^ t];
 out[t] = sum;""", "Rows and columns of a swizzled tile.", 32, bank_conflict=1)
 
+# Global memory: the sectors that a warp moves, and where a row begins; read under the launch that the runs have.
+program("sectors_row_of_a_lane", """
+for (int i = 0; i < 32; ++i) {
+    out[t * 32 + i] = in[i * 32 + t];
+}""", "Each lane writes a row: 32 sectors a store, where 4 would do.", 32, sectors="refuted", index_overflow="proved", only=True)
+program("sectors_row_of_a_warp", """
+for (int i = 0; i < 32; ++i) {
+    out[i * 32 + t] = in[i * 32 + t];
+}""", "The warp writes each row together.", 32, sectors="proved", index_overflow="proved", only=True)
+program("sectors_fragment", """
+for (int tile = 0; tile < 4; ++tile) {
+    out[t / 4 * 16 + tile * 4 + t % 4] = in[tile * 32 + t];
+}""", "Tiles as tensor cores leave them: the four lanes of a row write half a sector at a time.", 32,
+        sectors="refuted", index_overflow="proved", only=True)
+program("sectors_fragment_exchanged", """
+float mine[4];
+for (int tile = 0; tile < 4; ++tile) mine[tile] = in[tile * 32 + t];
+float piece[4];
+for (int from = 0; from < 4; ++from) {
+    float got[4];
+    for (int tile = 0; tile < 4; ++tile) got[tile] = __shfl_sync(0xffffffffu, mine[tile], t / 4 * 4 + from);
+    float const lower = t & 1 ? got[1] : got[0];
+    float const upper = t & 1 ? got[3] : got[2];
+    piece[from] = t & 2 ? upper : lower;
+}
+reinterpret_cast<float4*>(out)[t] = make_float4(piece[0], piece[1], piece[2], piece[3]);""",
+        "The four lanes of a row exchange what they have first, and write sixteen bytes each.", 32,
+        sectors="proved", index_overflow="proved", only=True)
+program("index_cut_to_32_bits", """
+unsigned const row = static_cast<unsigned>(n) * 0x40000000u;
+out[t] = in[row + t];""", "Rows of 2^30 elements: from the fourth on their first index does not fit 32 bits.", 32,
+        index_overflow="refuted", only=True)
+program("index_within_32_bits", """
+unsigned const row = static_cast<unsigned>(n) * 64u;
+out[t] = in[row + t];""", "Rows of 64 elements.", 32, index_overflow="proved", only=True)
+
 for old in list(here.glob("*.cu")) + list(here.glob("ptx/*.ptx")):
     old.unlink()
 for name, text in programs.items():
