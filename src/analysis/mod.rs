@@ -102,6 +102,17 @@ const WALKED: [(&str, Code); 9] = [
 /// The passes that are asked only where launches are promised.
 const OF_LAUNCHES: [&str; 2] = [global_bounds::PASS, sectors::PASS];
 
+/// The passes that were not asked of a function, of those that need to know how it is launched.
+pub fn not_asked(results: &[PassResult], function: &str) -> Vec<&'static str> {
+    let asked = |pass: &str| {
+        results
+            .iter()
+            .any(|result| result.function == function && result.pass == pass)
+    };
+    let passes = OF_LAUNCHES.into_iter().chain([index_overflow::PASS]);
+    passes.filter(|pass| !asked(pass)).collect()
+}
+
 fn passes(module: &Module, function: &Function, launches: &[Contract]) -> Vec<PassResult> {
     let (largest, launches): (Vec<&Contract>, Vec<&Contract>) = launches
         .iter()

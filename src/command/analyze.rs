@@ -3,7 +3,7 @@
 use super::modules::{is_file, kernels, read_manifest, read_ptx};
 use super::{Failure, Status, resources};
 use crate::analysis::allow::{self, Allowed};
-use crate::analysis::{Answer, PassResult, analyze_under};
+use crate::analysis::{Answer, PassResult, analyze_under, not_asked};
 use crate::case::Case;
 use crate::cli::{self, FindingFormat};
 use crate::contract::Contract;
@@ -15,6 +15,7 @@ use crate::report::table::Table;
 use crate::report::{diagnostic, sarif};
 use rayon::prelude::*;
 use serde_json::{Value, json};
+use std::fmt::Display;
 use std::io::Write;
 use std::path::Path;
 
@@ -34,6 +35,8 @@ struct Analysed {
     errors: Vec<Diagnostic>,
     /// Findings that the text allows.
     allowed: Vec<Allowed>,
+    /// Whether a manifest says how an entry of it is launched.
+    has_manifest: bool,
 }
 
 pub(super) fn run(arguments: &cli::Analyze, out: &mut dyn Write) -> Result<Status, Failure> {
@@ -84,6 +87,13 @@ fn texts(modules: &[String], manifest: Option<&Path>) -> Result<Vec<Text>, Failu
     let manifest = manifest
         .map(|path| Ok::<_, Failure>((path, read_manifest(path)?)))
         .transpose()?;
+    let refused = |path: &Path, error: &dyn Display| {
+        Failure::Input(format!(
+            "{}: {error}\nhelp: without --manifest every pass is asked but those that need a launch: {}",
+            path.display(),
+            not_asked(&[], "").join(", ")
+        ))
+    };
     if modules.is_empty() {
         return Ok(kernels(&[])?.into_iter().map(text_of).collect());
     }
@@ -96,7 +106,7 @@ fn texts(modules: &[String], manifest: Option<&Path>) -> Result<Vec<Text>, Failu
                     .as_ref()
                     .map(|(path, text)| {
                         Kernel::from_parts(module, &ptx, text)
-                            .map_err(|error| Failure::Input(format!("{}: {error}", path.display())))
+                            .map_err(|error| refused(path, &error))
                     })
                     .transpose()?;
                 Ok(Text {
@@ -140,6 +150,7 @@ fn analysed(text: &Text) -> Analysed {
         results,
         errors,
         allowed,
+        has_manifest: text.kernel.is_some(),
     }
 }
 
@@ -244,6 +255,15 @@ fn places(result: &PassResult) -> String {
     }
 }
 
+/// Passes of each function that wait for a launch to be known.
+fn waiting(analysed: &Analysed) -> Vec<(&str, Vec<&'static str>)> {
+    let mut functions: Vec<&str> = analysed.results.iter().map(|r| &*r.function).collect();
+    functions.dedup();
+    let passes = |function| (function, not_asked(&analysed.results, function));
+    let waiting = functions.into_iter().map(passes);
+    waiting.filter(|(_, passes)| !passes.is_empty()).collect()
+}
+
 /// The findings of every text, then one line an answer.
 fn render(analysed: &[Analysed]) -> String {
     let mut text = String::new();
@@ -271,6 +291,18 @@ fn render(analysed: &[Analysed]) -> String {
                 places(result)
             );
         }
+        for (function, passes) in waiting(module) {
+            let why = if module.has_manifest {
+                "the manifest launches another entry"
+            } else {
+                "no manifest says how it is launched (`flashproof manifest init FILE.ptx` begins one, --manifest names it)"
+            };
+            text += &format!(
+                "{}: {function}: {}: not asked: {why}\n",
+                module.name,
+                passes.join(", ")
+            );
+        }
     }
     text
 }
@@ -296,6 +328,10 @@ fn json_of(analysed: &Analysed) -> Value {
     json!({
         "module": analysed.name,
         "results": results,
+        "not_asked": waiting(analysed).iter().map(|(function, passes)| json!({
+            "function": function,
+            "passes": passes,
+        })).collect::<Vec<_>>(),
         "error": analysed.errors.first().map(|error| diagnostic::json(error, None)),
         "errors": analysed.errors.iter().map(|error| diagnostic::json(error, None)).collect::<Vec<_>>(),
         "allowed": analysed.allowed.iter().map(|allowed| json!({

@@ -10,7 +10,6 @@
     reason = "only calls, branches and accesses to parameters change; every other instruction stays"
 )]
 
-use super::rename::Name;
 use super::{
     Address, AddressBase, Callee, Compare, Function, Instruction, InstructionId, Label, Location,
     LocationId, Module, Op, Operand, Predicate, RegisterBank, RegisterId, ScalarType, Space,
@@ -358,10 +357,10 @@ impl<'m> Whole<'m> {
     }
 
     fn rename(&self, op: &mut Op, copy: &Copy<'_>) {
-        op.for_each_name(&mut |name| match name {
-            Name::Register(register) => register.0 += copy.first_register,
-            Name::Symbol(symbol) => *symbol = self.symbol(*symbol, copy),
-        });
+        op.for_each_name(
+            &mut |register| register.0 += copy.first_register,
+            &mut |symbol| *symbol = self.symbol(*symbol, copy),
+        );
         // `.param` of a variable, or of a callee, is local memory.
         let local = |address: &Address| match address.base {
             AddressBase::Symbol(Symbol::Function(_)) => true,

@@ -18,7 +18,7 @@ const DRAWN: [(&str, &str); 6] = [
 pub const LEGEND: &str = "`density`: share of (query, key) pairs attended; `density_drift`: less that at the first level. `gold_recall`: share of\n\
      the pairs attended whose key is of the gold crop and whose query is not. `sentence_recall`: share of the blocks kept, of 16\n\
      queries by 16 keys, whose keys are of a sentence that answers and whose queries are not. `mass`: share of the softmax weight\n\
-     that attended keys hold. `cosine`: to the dense vector. `top1_changes`: share of the questions whose nearest document, of\n\
+     that attended keys hold; a text in pieces has none. `cosine`: to the dense vector. `top1_changes`: share of the questions whose nearest document, of\n\
      those run, is another than under dense attention. Means over documents, layers, heads.\n";
 
 /// The numbers.
@@ -46,7 +46,7 @@ pub fn table(rows: &[Mechanism]) -> Table {
             format!("{:.4}", row.density_drift),
             format!("{:.4}", row.gold_recall),
             format!("{:.4}", row.sentence_recall),
-            format!("{:.4}", row.mass),
+            row.mass.map_or(String::new(), |mass| format!("{mass:.4}")),
             format!("{:.5}", row.cosine),
             row.top1_changes
                 .map_or(String::new(), |changes| format!("{changes:.4}")),
@@ -83,6 +83,10 @@ pub fn figure(plan: &Plan, csv: &str) -> Figure {
         .map(|level| (*level, level.to_string()))
         .collect();
     let number = |row: &[&str], name: &str| -> Option<f64> { row.get(column(name)?)?.parse().ok() };
+    let lowest = |name: &str| {
+        let all = rows.iter().filter_map(|row| number(row, name));
+        all.fold(1.0, f64::min)
+    };
     let panel = |(name, title): (&str, &str)| Panel {
         title: title.to_owned(),
         x: Axis::at(
@@ -90,7 +94,12 @@ pub fn figure(plan: &Plan, csv: &str) -> Figure {
             Scale::Linear,
             &levels,
         ),
-        y: Axis::from_zero(title, 1.0),
+        // Cosines of one encoder lie close together: theirs is the only axis that does not begin at 0.
+        y: if name == "cosine" {
+            Axis::covering(title, lowest(name), 1.0)
+        } else {
+            Axis::from_zero(title, 1.0)
+        },
         series: plan
             .arms
             .iter()
@@ -132,7 +141,7 @@ pub fn figure(plan: &Plan, csv: &str) -> Figure {
                 plan.seeds.first().copied().unwrap_or(0),
                 plan.encoder()
             ),
-            "Means over documents, layers and heads; first documents among those run. No bands: a sample to explain, not to decide."
+            "Means over documents, layers and heads; first documents among those run. The axis of cosines does not begin at 0. No bands: a sample to explain, not to decide."
                 .to_owned(),
         ],
         watermark: None,
@@ -158,7 +167,7 @@ mod tests {
             density_drift: 0.01,
             gold_recall: 0.5,
             sentence_recall: 0.75,
-            mass: 0.9,
+            mass: Some(0.9),
             cosine: 0.99,
             top1_changes,
         };

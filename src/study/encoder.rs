@@ -60,6 +60,24 @@ impl ArmEncoder {
         }
     }
 
+    /// Places in a text of the tokens of each of its pieces, under an arm whose vector is the mean of theirs; `None` under
+    /// any other.
+    ///
+    /// # Errors
+    /// Why there is no such arm.
+    pub(super) fn pieces(&self, arm: &str, tokens: usize) -> Result<Option<Vec<Vec<u32>>>, String> {
+        match self.parse(arm)? {
+            StudyArm::Chunked {
+                share,
+                is_best: false,
+            } => {
+                let prefix = self.prefix_length(Role::Passage)?;
+                Ok(Some(chunks(&places(tokens), prefix, share)))
+            }
+            StudyArm::Attention(_) | StudyArm::Chunked { .. } | StudyArm::Truncated(_) => Ok(None),
+        }
+    }
+
     /// Tokens of texts with their prefix, cut to what the encoder reads.
     ///
     /// # Errors
@@ -217,10 +235,7 @@ impl ArmEncoder {
         let parsed = self.parse(arm)?;
         let matrices = self.matrices(texts, &sequences, shifts)?;
         let hidden = self.encoder.architecture().hidden;
-        let whole = |index: usize| -> Vec<u32> {
-            let length = u32::try_from(sequences[index].len()).unwrap_or(u32::MAX);
-            (0..length).collect()
-        };
+        let whole = |index: usize| places(sequences[index].len());
         // Tokens at these places of a text, and what is added to them.
         let pick = |index: usize, places: &[u32]| -> (Vec<u32>, Vec<f32>) {
             let at = |place: &u32| usize::try_from(*place).expect("a place in a text");
@@ -376,6 +391,11 @@ fn embed(
     })
 }
 
+/// Places of a text's tokens.
+fn places(tokens: usize) -> Vec<u32> {
+    (0..u32::try_from(tokens).unwrap_or(u32::MAX)).collect()
+}
+
 /// (query, key) pairs of a dense text.
 fn pairs(tokens: &[u32]) -> f64 {
     usize_to_f64(tokens.len()) * usize_to_f64(tokens.len())
@@ -429,7 +449,7 @@ fn chunks(tokens: &[u32], prefix: usize, share: f64) -> Vec<Vec<u32>> {
 }
 
 /// Mean of vectors of length 1, made of length 1 again.
-fn mean(vectors: &[Vec<f32>]) -> Vec<f32> {
+pub(super) fn mean(vectors: &[Vec<f32>]) -> Vec<f32> {
     let mut sums = vec![0.0_f64; vectors.first().map_or(0, Vec::len)];
     for vector in vectors {
         for (sum, x) in sums.iter_mut().zip(vector) {

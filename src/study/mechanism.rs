@@ -6,7 +6,7 @@ mod seen;
 
 use std::ops::Range;
 
-use crate::encoder::Role;
+use crate::encoder::{Arm, ArmPlan, Role};
 use crate::noise::{DistractorPool, Level, Passage, sentences};
 use crate::retrieval::in_share;
 
@@ -14,7 +14,7 @@ use super::StudyError;
 use super::cell::context_of;
 use super::data::{DocumentSet, Source, StudyData, gather};
 use super::embedder::Embedder;
-use super::encoder::ArmEncoder;
+use super::encoder::{ArmEncoder, mean};
 use super::noisy::{distractor_share, noise_error};
 use super::plan::Plan;
 use super::run::count_f64;
@@ -40,8 +40,9 @@ pub struct Mechanism {
     /// Share of the blocks kept, of 16 queries by 16 keys, whose keys are of a sentence that answers and whose queries are
     /// not; a block of which one pair is attended is kept.
     pub sentence_recall: f64,
-    /// Share of the softmax weight over all keys that lies on attended ones, of the arm's own queries and keys.
-    pub mass: f64,
+    /// Share of the softmax weight over all keys that lies on attended ones, of the arm's own queries and keys; `None` where
+    /// the text is attended in pieces, whose positions restart.
+    pub mass: Option<f64>,
     /// Cosine of the document's vector to the dense one.
     pub cosine: f64,
     /// Share of the questions whose nearest document, of those run in its set, is another than under dense attention;
@@ -50,7 +51,7 @@ pub struct Mechanism {
 }
 
 /// Runs up to `count` documents of each context language of a plan (of each pair, in a plan without shares), with its
-/// first seed, under those of its arms that choose pairs.
+/// first seed, under those of its arms that choose pairs or take the mean of pieces.
 ///
 /// # Errors
 /// [`StudyError`]
@@ -72,7 +73,7 @@ pub fn mechanism(
     let chosen: Vec<&String> = plan
         .arms
         .iter()
-        .filter(|arm| arms.plan(arm).is_ok())
+        .filter(|arm| arms.plan(arm).is_ok() || matches!(arms.pieces(arm, 1), Ok(Some(_))))
         .collect();
     let documents: usize = samples.iter().map(|sample| sample.ids.len()).sum();
     let sparse = chosen.iter().filter(|arm| arm.as_str() != DENSE).count();
@@ -280,8 +281,19 @@ fn gold_of(
 fn embed_one(arms: &ArmEncoder, document: &Gold, arm: &str) -> Result<Ran, StudyError> {
     let fail = failed("embedding documents");
     let mut seen = Seen::of(document.gold.clone(), document.answering.clone());
+    let tokens = &document.tokens;
+    if let Some(pieces) = arms.pieces(arm, tokens.len()).map_err(&fail)? {
+        seen.count_pieces(tokens.len(), &pieces);
+        let at = |place: &u32| tokens[usize::try_from(*place).expect("a place in a text")];
+        let of_piece = |piece: &Vec<u32>| piece.iter().map(at).collect();
+        let sequences: Vec<Vec<u32>> = pieces.iter().map(of_piece).collect();
+        let dense = ArmPlan::uniform(Arm::Dense);
+        let embedded = arms.encoder.embed(&sequences, &dense);
+        let vectors = embedded.map_err(|error| fail(error.to_string()))?.vectors;
+        return Ok((mean(&vectors), seen));
+    }
     let plan = arms.plan(arm).map_err(&fail)?;
-    let sequences = [document.tokens.clone()];
+    let sequences = [tokens.clone()];
     let mut embedded = arms
         .encoder
         .embed_through(&sequences, &plan, &mut seen)
@@ -315,7 +327,10 @@ fn compared(samples: &[Sample], dense: &[Vec<Ran>], own: &[Vec<Ran>]) -> Mechani
         gold_recall: mean(&Seen::gold_recall),
         // Blocks of all documents together, as a short one may have none outside its sentences.
         sentence_recall: blocks(&Seen::blocks_kept) / blocks(&Seen::blocks).max(1.0),
-        mass: mean(&Seen::mass),
+        mass: all()
+            .map(|(_, seen)| seen.mass())
+            .sum::<Option<f64>>()
+            .map(|sum| sum / count_f64(documents.max(1))),
         cosine: cosines.sum::<f64>() / count_f64(documents.max(1)),
         top1_changes: (questions > 0).then(|| count_f64(changes) / count_f64(questions)),
     }

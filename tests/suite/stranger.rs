@@ -121,9 +121,19 @@ fn a_manifest_answers_what_only_a_launch_can() {
     folder.write("a.toml", MANIFEST);
     let (_, alone, _) = folder.run("analyze a.ptx");
     assert!(alone.contains("shared-bounds: unknown"), "{alone}");
+    assert!(
+        alone.contains("global-bounds, sectors, index-overflow: not asked: no manifest"),
+        "{alone}"
+    );
     let (code, out, _) = folder.run("analyze a.ptx --manifest a.toml");
     assert!(out.contains("shared-bounds: proved"), "{out}");
     assert!(out.contains("global-bounds: proved"), "{out}");
+    assert!(!out.contains("not asked"), "{out}");
+    folder.write("without.toml", MANIFEST.replace("version = 1", ""));
+    folder.refused(
+        "analyze a.ptx --manifest without.toml",
+        "help: without --manifest every pass is asked but",
+    );
     // The bound of a loop over keys is no constant of the launch: that alone is left.
     assert!(out.contains("index-overflow: unknown"), "{out}");
     assert_eq!(out.matches(": unknown").count(), 1, "{out}");
