@@ -63,33 +63,6 @@ if [[ $check == yes ]]; then
 fi
 mkdir -p "$out/ptx" "$out/defects/ptx"
 
-# Makes the text independent of where the checkout lies: `.file` keeps base names, and the hash of the path that NVVM
-# puts after _INTERNAL_ in .debug_str, spelt as .b8 bytes, becomes zeros.
-normalize() {
-  python3 - "$1" "$2" <<'PYTHON'
-import re
-import sys
-
-text = open(sys.argv[1]).read()
-text = re.sub(r'(\.file\s+\d+\s+")[^"]*/([^"/]+")', r"\1\2", text)
-
-if "\t.loc\t" not in text:  # what nobody reads next to a source may go without comments
-    text = re.sub(r"^\s*(//.*)?\n", "", text, flags=re.MULTILINE)
-
-head, section, debug = text.partition(".section\t.debug_str")
-numbers = re.compile(r"(?<=[ ,])\d+")
-places = []  # of every byte of the section, in order
-for line in re.finditer(r"^\.b8 .*$", debug, re.MULTILINE):
-    places += [(line.start() + m.start(), line.start() + m.end()) for m in numbers.finditer(line.group())]
-data = bytes(int(debug[a:b]) for a, b in places)
-spans = [m.span(1) for m in re.finditer(rb"_INTERNAL_([0-9a-f]{8})_", data)]
-for first, last in reversed(spans):
-    for a, b in reversed(places[first:last]):
-        debug = debug[:a] + "48" + debug[b:]  # "0"
-open(sys.argv[2], "w").write(head + section + debug)
-PYTHON
-}
-
 # What ptxas said of each entry, and how many instructions of which kind its machine code has, as rows of CSV.
 resources() {
   python3 - "$1" "$2" "$3" "$4" <<'PYTHON'
@@ -131,7 +104,7 @@ compile() {
     arch=(-gencode=arch=compute_90a,code=sm_90a)
   fi
   "$bin/nvcc" -std=c++20 "${arch[@]}" -ptx --fmad=false "$@" "$source" -o "$scratch/$(basename "$output").raw"
-  normalize "$scratch/$(basename "$output").raw" "$output"
+  python3 portable_ptx.py "$scratch/$(basename "$output").raw" "$output"
 }
 
 # assemble SOURCE PTX: has ptxas accept it for each of $targets; what it says of NAME.ptx lies in $scratch/NAME.ptx.TARGET.txt
@@ -218,7 +191,7 @@ for source in kernels/*.cu; do
   build "$source" "$out/ptx/$(basename "$source" .cu).ptx"
 done
 export bin out scratch
-export -f compile assemble build defect entry_of normalize same_code
+export -f compile assemble build defect entry_of same_code
 printf '%s\n' defects/*.cu | xargs -P "$(nproc)" -I{} bash -c 'defect "$1"' _ {}
 
 if [[ $check == yes ]]; then

@@ -3,7 +3,7 @@
 Needs `pip install triton==3.9.0`. What the compiler says of the launch (threads, shared bytes) goes to standard error.
 """
 
-import re
+import pathlib
 import sys
 
 import triton
@@ -11,6 +11,9 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from attention import attention
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent / "../../cuda"))
+from portable_ptx import portable  # noqa: E402
 
 pointers = {"q": "*fp16", "k": "*fp16", "v": "*fp16", "o": "*fp16", "lse": "*fp32"}
 sizes = [
@@ -28,10 +31,7 @@ source = ASTSource(
     attrs={(i,): [["tt.divisibility", 16]] for i in aligned},
 )
 compiled = triton.compile(source, target=GPUTarget("cuda", 80, 32), options={"num_warps": 4, "num_stages": 2})
-ptx = compiled.asm["ptx"]
-# The path of the source, and debug sections made of it, differ from machine to machine.
-ptx = re.sub(r'(\.file\s+\d+\s+")[^"]*?([^"/]+")', r"\1\2", ptx)
-ptx = re.split(r"\n\s*\.section\s+\.debug", ptx)[0].rstrip() + "\n"
+ptx = portable(compiled.asm["ptx"])
 with open(sys.argv[1] if len(sys.argv) > 1 else "attention.ptx", "w") as file:
     file.write(ptx)
 print(f"{compiled.metadata.num_warps * 32} threads, {compiled.metadata.shared} shared bytes", file=sys.stderr)

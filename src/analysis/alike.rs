@@ -266,6 +266,7 @@ impl<'c, 'm> Tracer<'c, 'm> {
             | Op::Vote { .. }
             | Op::Redux { .. }
             | Op::Mma(_)
+            | Op::Wmma(_)
             | Op::LdMatrix { .. }
             | Op::MovMatrix { .. } => self.all(registers, op.reads()) & WARPS,
             Op::FloatBinary {

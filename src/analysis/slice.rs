@@ -142,6 +142,7 @@ pub(super) fn follows(op: &Op) -> Follows {
         | Op::LdMatrix { .. }
         | Op::StMatrix { .. }
         | Op::Mma(_)
+        | Op::Wmma(_)
         | Op::Bra { .. }
         | Op::Ret
         | Op::Exit

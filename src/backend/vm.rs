@@ -100,12 +100,13 @@ pub fn run_watched(
     if let Err(error) = encoded {
         return (Outcome::Unsupported(error.to_string()), Watched::default());
     }
-    // What the PTX declares beyond the last value is padding, or its check against the manifest failed.
+    // A struct ends in padding, a scalar does not: what the PTX declares beyond the last value, and no more. Where that is more
+    // than padding can be, the check against the manifest has failed.
     if let Some(function) = module.function(&binding.entry) {
-        let declared = usize::try_from(function.param_bytes()).unwrap_or(params.len());
-        let padding = params.len()..params.len().next_multiple_of(16);
-        if padding.contains(&declared) || declared == padding.end {
-            params.resize(declared, 0);
+        let covered = u64::from(binding.covered_bytes());
+        let declared = function.param_bytes();
+        if (covered..=covered.next_multiple_of(16)).contains(&declared) {
+            params.resize(usize::try_from(declared).expect("a few kilobytes"), 0);
         }
     }
     let launch = Launch {

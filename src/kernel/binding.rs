@@ -92,19 +92,23 @@ impl Arg {
 }
 
 impl Binding {
+    /// End of the last argument in the parameter space.
+    pub fn covered_bytes(&self) -> u32 {
+        let end = |(offset, arg): &(u32, Arg)| offset + arg.bytes();
+        self.args.iter().map(end).max().unwrap_or(0)
+    }
+
     /// The parameter space, little-endian, given the address of each of `buffers`. Bytes that no argument covers are 0,
     /// and so are tensor maps, which [`put_tensor_maps`](Self::put_tensor_maps) encodes; the end is padded to the
     /// strictest alignment, as a C struct is.
     pub fn param_bytes(&self, address: impl Fn(usize) -> u64) -> Vec<u8> {
-        let end = |(offset, arg): &(u32, Arg)| offset + arg.bytes();
-        let bytes = self.args.iter().map(end).max().unwrap_or(0);
         let align = self
             .args
             .iter()
             .map(|(_, arg)| arg.alignment())
             .max()
             .unwrap_or(1);
-        let padded = bytes.next_multiple_of(align);
+        let padded = self.covered_bytes().next_multiple_of(align);
         let mut space = vec![0; usize::try_from(padded).expect("32 bits fit")];
         for (offset, arg) in &self.args {
             let first = usize::try_from(*offset).expect("32 bits fit");

@@ -9,8 +9,10 @@
 use super::extents::Name;
 use super::trace::{Field, Role, trace};
 use crate::ptx::{
-    Accuracy, Function, Linkage, MathFunction, Module, Op, ScalarType, Sm90, Space, SpecialRegister,
+    Accuracy, Function, Linkage, MathFunction, Module, Op, ScalarType, Sm90, Space,
+    SpecialRegister, inline,
 };
+use std::borrow::Cow;
 use std::fmt::Write;
 
 /// Why there is no skeleton.
@@ -46,9 +48,11 @@ pub fn skeleton(module: &Module, entry: Option<&str>) -> Result<String, InferErr
             })?,
     };
     let mut out = String::new();
+    // What a callee or a `wmma` does with a pointer counts too; code that cannot be made plain is read as it stands.
+    let plain = inline(module, function).unwrap_or(Cow::Borrowed(function));
     Skeleton {
         module,
-        function,
+        function: &plain,
         names: &found,
     }
     .write(&mut out)

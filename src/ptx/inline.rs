@@ -1,5 +1,5 @@
-//! A function without calls: every `.func` that the module defines stands in place of its calls, and a branch by a list
-//! is a chain of compares and branches.
+//! A function in plain code: every `.func` that the module defines stands in place of its calls, a branch by a list is a
+//! chain of compares and branches, and `wmma` is loads, stores and `mma`.
 //!
 //! What executes or analyses PTX then needs neither a stack nor indirect jumps, and the places of an inlined instruction
 //! are still those of its own text. Parameters are `.param` variables of the caller: the callee addresses the caller's
@@ -7,8 +7,10 @@
 
 #![expect(
     clippy::wildcard_enum_match_arm,
-    reason = "only calls, branches and accesses to parameters change; every other instruction stays"
+    reason = "only calls, branches, wmma and accesses to parameters change; every other instruction stays"
 )]
+
+mod wmma;
 
 use super::{
     Address, AddressBase, Callee, Compare, Function, Instruction, InstructionId, Label, Location,
@@ -32,7 +34,7 @@ pub enum InlineError {
     TooLong(String),
 }
 
-/// The function with calls and branches by a list replaced; itself where it has neither.
+/// The function with calls, branches by a list and `wmma` replaced; itself where it has none of them.
 ///
 /// Calls of functions that the module only declares stay.
 ///
@@ -42,10 +44,12 @@ pub fn inline<'m>(
     module: &'m Module,
     function: &'m Function,
 ) -> Result<Cow<'m, Function>, InlineError> {
-    let plain = function
-        .instructions
-        .iter()
-        .all(|instruction| !matches!(instruction.op, Op::Call(_) | Op::BranchIndexed { .. }));
+    let plain = function.instructions.iter().all(|instruction| {
+        !matches!(
+            instruction.op,
+            Op::Call(_) | Op::BranchIndexed { .. } | Op::Wmma(_)
+        )
+    });
     if plain {
         return Ok(Cow::Borrowed(function));
     }
@@ -224,6 +228,10 @@ impl<'m> Whole<'m> {
                 self.chain(*by, targets, &instruction, branches);
                 return Ok(());
             }
+            Op::Wmma(op) => {
+                self.wmma(op, &instruction);
+                return Ok(());
+            }
             Op::Call(call) => {
                 let module: &'m Module = self.module;
                 let callee = module.callees.get(index(call.function));
@@ -247,7 +255,7 @@ impl<'m> Whole<'m> {
         branches: &mut Vec<(usize, InstructionId)>,
     ) {
         for (number, target) in (0_u64..).zip(targets) {
-            let p = self.predicate_register();
+            let p = self.register(ScalarType::Pred);
             self.push(
                 of,
                 None,
@@ -334,11 +342,12 @@ impl<'m> Whole<'m> {
         });
     }
 
-    fn predicate_register(&mut self) -> RegisterId {
+    /// A register that the text does not have.
+    fn register(&mut self, ty: ScalarType) -> RegisterId {
         let first = RegisterId(self.register_count);
         self.out.registers.push(RegisterBank {
-            name: format!("%choice{}", self.register_count),
-            ty: ScalarType::Pred,
+            name: format!("%plain{}", self.register_count),
+            ty,
             count: None,
             first,
         });

@@ -571,6 +571,8 @@ pub enum Op {
     Exit,
     /// `trap`.
     Trap,
+    /// `wmma`: matrices to and from fragments, and their products.
+    Wmma(Box<super::wmma::Wmma>),
     /// The asynchronous family of Hopper: mbarriers, bulk copies, `wgmma`.
     Sm90(Box<super::sm90::Sm90>),
 }

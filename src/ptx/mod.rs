@@ -16,6 +16,7 @@ mod parse;
 mod print;
 mod scalar;
 mod sm90;
+mod wmma;
 
 pub use error::{Error, ErrorKind};
 pub use inline::{InlineError, inline};
@@ -29,3 +30,4 @@ pub use parse::parse;
 pub use print::{print, statement};
 pub use scalar::*;
 pub use sm90::*;
+pub use wmma::*;

@@ -31,6 +31,7 @@ macro_rules! names {
             use crate::ptx::instruction::Op;
             use crate::ptx::operand::{Address, AddressBase, Operand, Predicate, RegisterId, Symbol};
             use crate::ptx::sm90::{ArriveKind, Sm90, TensorPlace, WgmmaA};
+            use crate::ptx::wmma::Wmma;
 
             struct Names<'f> {
                 register: &'f mut dyn FnMut(Role, &$($mut)? RegisterId),
@@ -300,6 +301,7 @@ macro_rules! names {
                             self.read(&$($mut)? mma.b);
                             self.operands(&$($mut)? mma.c);
                         }
+                        Op::Wmma(op) => self.wmma(op),
                         Op::Sm90(op) => self.sm90(op),
                         Op::Membar { .. }
                         | Op::Fence { .. }
@@ -310,6 +312,27 @@ macro_rules! names {
                         | Op::Ret
                         | Op::Exit
                         | Op::Trap => {}
+                    }
+                }
+
+                fn wmma(&mut self, op: &$($mut)? Wmma) {
+                    match op {
+                        Wmma::Load(tile) => {
+                            self.write(&$($mut)? tile.registers);
+                            self.address(&$($mut)? tile.address);
+                            self.operands(&$($mut)? tile.stride);
+                        }
+                        Wmma::Store(tile) => {
+                            self.address(&$($mut)? tile.address);
+                            self.read(&$($mut)? tile.registers);
+                            self.operands(&$($mut)? tile.stride);
+                        }
+                        Wmma::Product { d, a, b, c, .. } => {
+                            self.write(d);
+                            self.read(a);
+                            self.read(b);
+                            self.read(c);
+                        }
                     }
                 }
 

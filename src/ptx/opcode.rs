@@ -95,6 +95,7 @@ spelled! {
         Trap = "trap",
         Vote = "vote",
         Wgmma = "wgmma",
+        Wmma = "wmma",
         Xor = "xor",
     }
 }
@@ -223,6 +224,7 @@ impl Op {
             Self::StMatrix { .. } => Opcode::Stmatrix,
             Self::MovMatrix { .. } => Opcode::Movmatrix,
             Self::Mma(_) => Opcode::Mma,
+            Self::Wmma(_) => Opcode::Wmma,
             Self::BranchIndexed { .. } => Opcode::Brx,
             Self::Call(_) => Opcode::Call,
             Self::Bra { .. } => Opcode::Bra,

@@ -6,6 +6,7 @@ mod operands;
 mod product;
 mod sm90;
 mod statement;
+mod wmma;
 
 use super::{
     Directives, Extent, Function, InstructionId, Linkage, Location, LocationId, Module, Param,

@@ -233,6 +233,50 @@ fn a_skeleton_guesses_strides_and_scale() {
     assert!(found.contains("mask = [\"causal\"]"), "{found}");
 }
 
+/// What a textbook has: the warp matrix functions, with everything in shared memory.
+#[test]
+fn a_kernel_of_warp_matrix_functions_is_verified() {
+    let ptx = include_str!("../wmma/attention.ptx");
+    let folder = Folder::new("wmma");
+    folder.write("w.toml", include_str!("../wmma/attention.toml"));
+    folder.write("w.ptx", ptx);
+    let (_, skeleton, _) = folder.run("manifest init w.ptx");
+    for name in ["q", "k", "v", "o", "seqlen_q", "seqlen_kv", "scale_log2"] {
+        assert!(
+            skeleton.contains(&format!("value = \"{name}\"")),
+            "{skeleton}"
+        );
+    }
+    let line = "verify w.ptx --manifest w.toml --cases 3 --schedules 2 --contract both --attended";
+    let (code, out, _) = folder.run(line);
+    assert_eq!(code, 0, "{out}");
+    assert!(out.contains("12 agree, 0 disagree"), "{out}");
+    assert!(out.contains("attended: pass"), "{out}");
+
+    // Nothing between weights and sums that lanes write, and the fragments that the warp reads of them.
+    let barriers: Vec<usize> = ptx
+        .match_indices("bar.warp.sync")
+        .map(|(at, _)| at)
+        .collect();
+    let (before, after) = ptx.split_at(barriers[3]);
+    folder.write("w.ptx", before.to_owned() + "//" + after);
+    let (code, out, _) = folder.run(line);
+    assert_eq!(code, 1, "{out}");
+    assert!(out.contains("[shared-race]"), "{out}");
+
+    // Values taken as if they lay by columns.
+    folder.write(
+        "w.ptx",
+        ptx.replace(
+            "wmma.load.b.sync.aligned.row",
+            "wmma.load.b.sync.aligned.col",
+        ),
+    );
+    let (code, out, _) = folder.run(line);
+    assert_eq!(code, 1, "{out}");
+    assert!(out.contains("outside their bounds"), "{out}");
+}
+
 /// A CTA may compute any number of rows, as long as no list of tiles has to say which.
 #[test]
 fn a_warp_for_a_row_is_a_tile() {

@@ -37,7 +37,8 @@ impl Context<'_> {
             | Op::MovMatrix { .. }
             | Op::Match { .. }
             | Op::Sm90(_)
-            | Op::Mma(_) => true,
+            | Op::Mma(_)
+            | Op::Wmma(_) => true,
             Op::BarrierRed { .. } => false,
             Op::Mov { a, .. } | Op::Cvt { a, .. } => self.operand(*a, read).differs(),
             _ => op

@@ -165,6 +165,7 @@ impl Body<'_, '_> {
             Opcode::Griddepcontrol => self.grid_dependency(m),
             Opcode::Mapa => self.mapa(m),
             Opcode::Wgmma => self.wgmma(m),
+            Opcode::Wmma => self.wmma(m),
         }
     }
 

@@ -39,7 +39,7 @@ pub(super) fn named_space(text: &str) -> Option<Space> {
     }
 }
 
-fn space_or_generic(m: &mut Modifiers<'_>) -> Space {
+pub(super) fn space_or_generic(m: &mut Modifiers<'_>) -> Space {
     m.take(named_space).unwrap_or(Space::Generic)
 }
 

@@ -20,6 +20,7 @@ mod scope;
 #[cfg(test)]
 mod tests;
 mod wgmma;
+mod wmma;
 
 use super::error::{Error, ErrorKind};
 use super::lex::{Token, TokenKind, lex};

@@ -475,11 +475,12 @@ impl Names<'_> {
                 )
             }
             Op::Ret | Op::Exit | Op::Trap => (word.to_string(), Vec::new()),
+            Op::Wmma(op) => self.wmma(op),
             Op::Sm90(op) => self.sm90(op),
         }
     }
 
-    fn braced(self, registers: &[RegisterId]) -> String {
+    pub(super) fn braced(self, registers: &[RegisterId]) -> String {
         format!(
             "{{{}}}",
             registers

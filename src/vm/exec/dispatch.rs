@@ -145,6 +145,7 @@ impl Machine<'_> {
                 self.write(warp, *d, active, &[0_u64; 32]);
                 Ok(Next::Continue)
             }
+            Op::Wmma(_) => unreachable!("`ptx::inline` has made plain code of it"),
             // `ptx::inline` has put every function that the module defines in place of its calls.
             Op::Call(call) => Err(site.unsupported(format!(
                 "a call of `{}`, which the module does not define",

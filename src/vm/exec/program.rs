@@ -107,7 +107,7 @@ impl Class {
             | Op::CpAsyncWait { .. }
             | Op::CpAsyncWaitAll => Self::AsyncCopy,
             Op::LdMatrix { .. } | Op::StMatrix { .. } | Op::MovMatrix { .. } => Self::Matrix,
-            Op::Mma(_) => Self::Mma,
+            Op::Mma(_) | Op::Wmma(_) => Self::Mma,
             Op::Bra { .. }
             | Op::BranchIndexed { .. }
             | Op::Call(_)

@@ -130,3 +130,26 @@ fn every_file_is_accepted() {
     assert!(refused.is_empty(), "{}", refused.join("\n"));
     println!("ptxas: {count} files accepted in {} runs", groups.len());
 }
+
+/// A text cut to be independent of where its source lay is still PTX, lines of the source included.
+#[test]
+fn kernels_from_outside_are_accepted() {
+    let Some(assembler) = assembler() else {
+        println!("ptxas: skipped 3 kernels (cuda/build.sh installs it)");
+        return;
+    };
+    for path in [
+        "examples/nvcc_attention/attention.ptx",
+        "examples/triton_attention/attention.ptx",
+        "tests/wmma/attention.ptx",
+    ] {
+        let run = Command::new(&assembler)
+            .args(["-arch=sm_80", "-o", "/dev/null"])
+            .arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path))
+            .output()
+            .expect("ptxas starts");
+        let said = String::from_utf8_lossy(&run.stderr);
+        let first = said.lines().next().unwrap_or_default();
+        assert!(run.status.success(), "{path}: {first}");
+    }
+}

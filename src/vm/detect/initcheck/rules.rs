@@ -334,7 +334,8 @@ impl RegisterShadow {
             | Op::Nanosleep { .. }
             | Op::CreatePolicy { .. }
             | Op::BranchIndexed { .. }
-            | Op::Call(_) => None,
+            | Op::Call(_)
+            | Op::Wmma(_) => None,
             Op::IntegerBinary { .. }
             | Op::IntegerUnary { .. }
             | Op::Mad { .. }
