@@ -96,9 +96,9 @@ pub fn figure(plan: &Plan, csv: &str) -> Figure {
         ),
         // Cosines of one encoder lie close together: theirs is the only axis that does not begin at 0.
         y: if name == "cosine" {
-            Axis::covering(title, lowest(name), 1.0)
+            Axis::covering(name, lowest(name), 1.0)
         } else {
-            Axis::from_zero(title, 1.0)
+            Axis::from_zero("share", 1.0)
         },
         series: plan
             .arms
