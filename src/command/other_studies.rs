@@ -6,11 +6,73 @@ use super::publish::stored;
 use crate::encoder::Precision;
 use crate::report::table::Table;
 use crate::stats::BandOptions;
-use crate::study::{Curve, Metric, Plan, Registration, Results, between, curves, differences};
+use crate::study::{
+    Against, Curve, Metric, Plan, Registration, Results, against, between, curves, differences,
+};
+
+/// Another study of the folder, as far as it is whole.
+pub(super) struct Other {
+    name: String,
+    results: Results,
+    metric: Metric,
+    curves: Vec<Curve>,
+}
+
+/// The studies of the folder that are not registered, without those that give no point yet.
+pub(super) fn read(place: &Place) -> Result<Vec<Other>, Failure> {
+    let mut others = Vec::new();
+    for other in stored(&place.folder) {
+        let whole = Results::read(&other.file(".jsonl")).map_err(Failure::input)?;
+        if whole.plan.registered.is_some() || other.name == place.name {
+            continue;
+        }
+        let results = match whole.reached() {
+            Some((share, seeds)) => whole.at(share, &seeds),
+            None => whole,
+        };
+        let [metric, ..] = Metric::of_task(results.plan.task);
+        let drawn = curves(&results, metric, &BandOptions::default()).map_err(Failure::input)?;
+        let mut points = drawn.curves.iter().flat_map(|curve| &curve.points);
+        if points.next().is_some() {
+            others.push(Other {
+                name: other.name,
+                results,
+                metric,
+                curves: drawn.curves,
+            });
+        }
+    }
+    Ok(others)
+}
+
+/// The registered block-sparse arm against the arms that only these studies have, by study.
+pub(super) fn other_arms(
+    others: &[Other],
+    plan: &Plan,
+    registered: &Registration,
+) -> Result<Vec<(String, Vec<Against>)>, Failure> {
+    let mut found = Vec::new();
+    for other in others {
+        let rows = against(plan, registered, &other.results, &other.curves);
+        let rows = rows.map_err(Failure::input)?;
+        if !rows.is_empty() {
+            let rounding = match other.results.plan.precision {
+                Precision::F32 => "",
+                Precision::Bf16 => ", bf16",
+            };
+            found.push((format!("{}{rounding}", other.name), rows));
+        }
+    }
+    Ok(found)
+}
 
 /// A table of the other studies of the folder: the sample of each, and at every level of its noise how far the
 /// registered arms are from dense attention.
-pub(super) fn section(place: &Place, registered: &Registration) -> Result<Option<String>, Failure> {
+pub(super) fn section(
+    place: &Place,
+    others: &[Other],
+    registered: &Registration,
+) -> Result<Option<String>, Failure> {
     let arms = [&registered.block, &registered.local_equal_density];
     let of_arms = arms.map(|arm| format!("`{arm}` minus dense"));
     let mut table = Table::new(
@@ -18,24 +80,15 @@ pub(super) fn section(place: &Place, registered: &Registration) -> Result<Option
             .into_iter()
             .chain(of_arms.iter().map(String::as_str)),
     );
-    for other in stored(&place.folder) {
-        let results = Results::read(&other.file(".jsonl")).map_err(Failure::input)?;
-        let plan = &results.plan;
-        if plan.registered.is_some() || other.name == place.name {
-            continue;
-        }
-        let reached = match results.reached() {
-            Some((share, seeds)) => results.at(share, &seeds),
-            None => results.clone(),
-        };
-        let [metric, ..] = Metric::of_task(plan.task);
+    for other in others {
+        let plan = &other.results.plan;
         let options = BandOptions::default();
-        let drawn = curves(&reached, metric, &options).map_err(Failure::input)?;
-        let Some(point) = drawn.curves.first().and_then(|curve| curve.points.first()) else {
+        let first = other.curves.first();
+        let Some(point) = first.and_then(|curve| curve.points.first()) else {
             continue;
         };
-        let from_dense =
-            differences(&reached, &registered.dense, metric, &options).map_err(Failure::input)?;
+        let from_dense = differences(&other.results, &registered.dense, other.metric, &options)
+            .map_err(Failure::input)?;
         let file = ["svg", "csv"]
             .map(|ending| format!("{}.{ending}", other.name))
             .into_iter()

@@ -6,7 +6,7 @@ use super::{Failure, other_studies, write_file};
 use crate::convert::usize_to_f64;
 use crate::report::accuracy::{Accuracy, figure, pairs_figure, words};
 use crate::report::figure::Figure;
-use crate::report::{families, forest, heat, mechanism, registered, svg, table::Table};
+use crate::report::{against, families, forest, heat, mechanism, registered, svg, table::Table};
 use crate::retrieval::published_dev_scores;
 use crate::stats::BandOptions;
 use crate::study::{
@@ -47,8 +47,13 @@ pub(super) fn publish(place: &Place, extras: &Extras, out: &mut dyn Write) -> Re
         whole.at(share, &seeds)
     };
     if let Some(answer) = study::answer(&whole).map_err(Failure::input)? {
-        let sections = registered_figures(place, &results, &answer)?;
-        let text = registered::markdown(&answer, &place.name, &sections);
+        let others = other_studies::read(place)?;
+        let arms = other_studies::other_arms(&others, &answer.plan, &answer.registered)?;
+        let mut sections = registered_figures(place, &results, &answer)?;
+        sections.extend(against::section(&answer.registered.block, &arms));
+        sections.extend(other_studies::section(place, &others, &answer.registered)?);
+        sections.extend(other_studies::precision_section(place)?);
+        let text = registered::markdown(&answer, &place.name, &arms, &sections);
         write_file(&report_file(place, &whole.plan), text)?;
     }
     let results = if results.plan.registered.is_some() {
@@ -367,8 +372,6 @@ fn registered_figures(
             changed.markdown()
         ));
     }
-    sections.extend(other_studies::section(place, &answer.registered)?);
-    sections.extend(other_studies::precision_section(place)?);
     Ok(sections)
 }
 

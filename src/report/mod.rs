@@ -1,6 +1,7 @@
 //! Verdicts, findings and runs as text, JSON, SARIF, CSV and SVG. Nothing here prints or writes a file.
 
 pub mod accuracy;
+pub mod against;
 pub mod device_timing;
 pub mod diagnostic;
 pub mod explain;

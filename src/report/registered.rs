@@ -1,15 +1,22 @@
 //! The report of a registered study, in Markdown: question, answer, protocol, tables, limits; every number from the
 //! results.
 
-use crate::study::{Answer, ArmAnswer, Estimate, Plan};
+use crate::study::{Against, Answer, ArmAnswer, Estimate, Plan};
 
+use super::against;
 use super::table::Table;
 
-/// The report. `name` is that of the study's files, `sections` what other studies add before the limits.
-pub fn markdown(answer: &Answer, name: &str, sections: &[String]) -> String {
+/// The report. `name` is that of the study's files, `others` the block-sparse arm against arms of other studies,
+/// `sections` what is shown before the limits.
+pub fn markdown(
+    answer: &Answer,
+    name: &str,
+    others: &[(String, Vec<Against>)],
+    sections: &[String],
+) -> String {
     let mut text = TITLE.to_owned();
     text += &section("Answer", &verdicts(answer));
-    text += &section("Where it would flip", &flips(answer));
+    text += &section("Where it would flip", &flips(answer, others));
     text += &section("Protocol", &protocol(answer, name));
     text += "## Arms\n\n";
     text += &format!("![nDCG@10 and differences over noise]({name}.svg)\n\n");
@@ -84,7 +91,7 @@ fn points(value: f64) -> String {
     format!("{:+.2}", 100.0 * value + 0.0)
 }
 
-fn interval(estimate: &Estimate) -> String {
+pub(super) fn interval(estimate: &Estimate) -> String {
     format!(
         "{} [{}, {}]",
         points(estimate.mean),
@@ -93,7 +100,7 @@ fn interval(estimate: &Estimate) -> String {
     )
 }
 
-fn p_value(p: f64) -> String {
+pub(super) fn p_value(p: f64) -> String {
     if p < 0.001 {
         format!("{p:.4}")
     } else {
@@ -174,16 +181,16 @@ fn verdicts(answer: &Answer) -> Vec<String> {
     ]
 }
 
-fn flips(answer: &Answer) -> Vec<String> {
+fn flips(answer: &Answer, others: &[(String, Vec<Against>)]) -> Vec<String> {
     let registered = &answer.registered;
     let mut sentences = Vec::new();
-    let others = answer
+    let rivals = answer
         .arms
         .iter()
         .filter(|arm| arm.arm != registered.block && arm.arm != registered.dense);
     let block = answer.arms.iter().find(|arm| arm.arm == registered.block);
     if let Some(block) = block {
-        for other in others {
+        for other in rivals {
             let difference = block.area.mean - other.area.mean;
             sentences.push(format!(
                 "Against `{}` (density {}, FLOPs {}) the block-sparse arm is {} points {}.",
@@ -219,6 +226,7 @@ fn flips(answer: &Answer) -> Vec<String> {
     } else {
         format!("The block-sparse arm is ahead for {}; behind for {}.", better.join(", "), worse.join(", "))
     });
+    sentences.extend(against::sentence(others));
     sentences
 }
 

@@ -513,7 +513,7 @@ fn coordinate(pixels: i32) -> u32 {
     u32::try_from(pixels).expect("a page has a positive size")
 }
 
-/// Lines of at most `width` pixels, taking a character as 0.56 of its size: the mean of wide sans-serif fonts such as DejaVu Sans.
+/// Lines of at most `width` pixels, taking a character as 0.56 of its size: the mean of wide sans-serif fonts.
 pub(super) fn wrap(words: &str, width: i32, size: i32) -> Vec<String> {
     let limit = f64::from(width) / (0.56 * f64::from(size));
     let mut lines: Vec<String> = Vec::new();

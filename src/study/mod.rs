@@ -8,6 +8,7 @@
 //! line cut off in the middle is dropped, and cells that are there are not made again. A results file belongs to the
 //! plan in its first line; another plan is refused with what differs. Nothing here prints: [`Progress`] is told.
 
+mod against;
 mod cell;
 mod contrast;
 mod curve;
@@ -29,6 +30,7 @@ mod run;
 mod store;
 mod vectors;
 
+pub use against::{Against, against};
 pub use cell::{Cell, Shard};
 pub use contrast::{
     Estimate, Term, area, combination, context_language, estimate, is_cross_lingual,

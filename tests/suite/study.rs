@@ -1,5 +1,6 @@
 //! Studies end to end: a made-up corpus and a toy encoder; the real data where it is there.
 
+mod against;
 mod bad_data;
 mod mechanism;
 mod noise;
