@@ -46,6 +46,7 @@ pub(super) fn publish(place: &Place, extras: &Extras, out: &mut dyn Write) -> Re
         };
         whole.at(share, &seeds)
     };
+    let mut closing = Vec::new();
     if let Some(answer) = study::answer(&whole).map_err(Failure::input)? {
         let others = other_studies::read(place)?;
         let arms = other_studies::other_arms(&others, &answer.plan, &answer.registered)?;
@@ -54,7 +55,11 @@ pub(super) fn publish(place: &Place, extras: &Extras, out: &mut dyn Write) -> Re
         sections.extend(other_studies::section(place, &others, &answer.registered)?);
         sections.extend(other_studies::precision_section(place)?);
         let text = registered::markdown(&answer, &place.name, &arms, &sections);
-        write_file(&report_file(place, &whole.plan), text)?;
+        let file = report_file(place, &whole.plan);
+        write_file(&file, text)?;
+        closing.push(String::new());
+        closing.extend(registered::verdicts(&answer).map(|sentence| sentence.replace("**", "")));
+        closing.push(format!("report: {}", file.display()));
     }
     let results = if results.plan.registered.is_some() {
         only(&results, |_| true)
@@ -116,6 +121,11 @@ pub(super) fn publish(place: &Place, extras: &Extras, out: &mut dyn Write) -> Re
         writeln!(out)?;
         out.write_all(table.text().as_bytes())?;
     }
+    for line in closing {
+        writeln!(out, "{line}")?;
+    }
+    let table = place.file(".csv");
+    writeln!(out, "tables and plots: {} and beside it", table.display())?;
     Ok(())
 }
 

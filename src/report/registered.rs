@@ -119,17 +119,16 @@ fn direction(estimate: &Estimate) -> &'static str {
     }
 }
 
-fn verdicts(answer: &Answer) -> Vec<String> {
+/// The answer in five sentences of Markdown: how far the run is, the registered contrasts, that at equal density.
+pub fn verdicts(answer: &Answer) -> [String; 5] {
     let registered = &answer.registered;
-    let is_whole = answer.share >= 1.0 && answer.seeds.len() == answer.plan.seeds.len();
-    let standing = if is_whole {
+    let (planned, done) = answer.cells;
+    let standing = if done == planned {
         "The registered run is complete.".to_owned()
     } else {
         format!(
-            "**Interim**: {} of {} cells are there; whole so far are {} of the contexts under {} of {} noise seeds, and \
+            "**Interim**: {done} of {planned} cells are there; whole so far are {} of the contexts under {} of {} noise seeds, and \
              the numbers below are of these. No decision is taken before the run is closed.",
-            answer.cells.1,
-            answer.cells.0,
             share_words(answer.share),
             answer.seeds.len(),
             answer.plan.seeds.len()
@@ -138,7 +137,7 @@ fn verdicts(answer: &Answer) -> Vec<String> {
     let primary = &answer.primary;
     let preserves = &answer.preserves;
     let holds = preserves.lower_bound > -registered.margin;
-    vec![
+    [
         standing,
         format!(
             "**Primary contrast.** Over all noise levels `{}` is {} `{}`, the best local arm at equal attention FLOPs: {} \

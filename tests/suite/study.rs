@@ -5,6 +5,7 @@ mod bad_data;
 mod mechanism;
 mod noise;
 mod real;
+mod stored;
 mod tasks;
 mod toy;
 
