@@ -12,6 +12,15 @@ fn read(name: &str) -> Results {
     Results::read(&folder.join(format!("{name}.jsonl"))).unwrap()
 }
 
+/// The exploration of many arms, as far as it is whole, and its curves.
+fn explored() -> (Results, Vec<Curve>) {
+    let whole = read("arms");
+    let (share, seeds) = whole.reached().unwrap();
+    let arms = whole.at(share, &seeds);
+    let drawn = drawn(&arms);
+    (arms, drawn)
+}
+
 fn drawn(results: &Results) -> Vec<Curve> {
     let options = BandOptions {
         resamples: 40,
@@ -47,10 +56,8 @@ fn area_of(results: &Results, arm: &str) -> f64 {
 fn differences_are_those_of_the_areas() {
     let core = read("core").plan;
     let registered = core.registered.clone().unwrap();
-    let whole = read("arms");
-    let (share, seeds) = whole.reached().unwrap();
-    let arms = whole.at(share, &seeds);
-    let rows = against(&core, &registered, &arms, &drawn(&arms)).unwrap();
+    let (arms, drawn) = explored();
+    let rows = against(&core, &registered, &arms, &drawn).unwrap();
     let unknown = |arm: &&String| !core.arms.contains(arm);
     assert_eq!(rows.len(), arms.plan.arms.iter().filter(unknown).count());
     let block = area_of(&arms, &registered.block);
@@ -74,10 +81,7 @@ fn differences_are_those_of_the_areas() {
 fn another_length_is_not_compared() {
     let core = read("core").plan;
     let registered = core.registered.clone().unwrap();
-    let whole = read("arms");
-    let (share, seeds) = whole.reached().unwrap();
-    let arms = whole.at(share, &seeds);
-    let drawn = drawn(&arms);
+    let (arms, drawn) = explored();
     let rows = |plan: &Plan| against(plan, &registered, &arms, &drawn).unwrap();
     let longer = Plan {
         total_tokens: core.total_tokens + 1,

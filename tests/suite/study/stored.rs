@@ -3,18 +3,10 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::toy::{Scratch, run_toy};
+use super::toy::{PLAN, Scratch, run_toy};
 use flashproof::study::Plan;
 
-const PLAN: &str = r#"
-    model = "toy"
-    pairs = ["de-en", "de-de", "en-de"]
-    arms = ["dense", "half"]
-    levels = [0, 0.5, 1]
-    seeds = [0, 1]
-    contexts_per_pair = 30
-    total_tokens = 100
-    gold_tokens = 24
+const REGISTERED: &str = r#"
     split = "confirmation"
 
     [registered]
@@ -43,9 +35,10 @@ fn the_answer_is_told_and_written_from_the_results_alone() {
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir(&folder).unwrap();
     let toml = folder.join("made.toml");
-    std::fs::write(&toml, PLAN).unwrap();
+    let plan = format!("{PLAN}{REGISTERED}");
+    std::fs::write(&toml, &plan).unwrap();
     let scratch = Scratch(folder.join("made.jsonl"));
-    run_toy(&Plan::from_toml(PLAN).unwrap(), &scratch).unwrap();
+    run_toy(&Plan::from_toml(&plan).unwrap(), &scratch).unwrap();
 
     let (code, told) = stored(&toml);
     assert_eq!(code, Some(0), "{told}");

@@ -140,20 +140,19 @@ impl Embedder for Toy {
     }
 }
 
+pub(super) const PLAN: &str = r#"
+    model = "toy"
+    pairs = ["de-en", "de-de", "en-de"]
+    arms = ["dense", "half"]
+    levels = [0, 0.5, 1]
+    seeds = [0, 1]
+    contexts_per_pair = 30
+    total_tokens = 100
+    gold_tokens = 24
+"#;
+
 pub(super) fn plan() -> Plan {
-    let plan = Plan::from_toml(
-        r#"
-        model = "toy"
-        pairs = ["de-en", "de-de", "en-de"]
-        arms = ["dense", "half"]
-        levels = [0, 0.5, 1]
-        seeds = [0, 1]
-        contexts_per_pair = 30
-        total_tokens = 100
-        gold_tokens = 24
-        "#,
-    );
-    plan.expect("the test made it so")
+    Plan::from_toml(PLAN).expect("the test made it so")
 }
 
 /// A file of its own in the system's temporary folder, removed when dropped.
