@@ -260,7 +260,24 @@ impl Whole<'_> {
             WmmaLayout::Row => columns,
             WmmaLayout::Col => rows,
         };
-        let stride = tile.stride.unwrap_or(number(packed));
+        let stride = match tile.stride {
+            // The addresses of later blocks are read off it, when a load may have written the first ones.
+            Some(Operand::Register(own)) if tile.registers.contains(&own) => {
+                let kept = self.register(ScalarType::B32);
+                self.push(
+                    of,
+                    None,
+                    Op::Mov {
+                        ty: ScalarType::B32,
+                        d: kept,
+                        a: Operand::Register(own),
+                    },
+                );
+                Operand::Register(kept)
+            }
+            Some(stride) => stride,
+            None => number(packed),
+        };
         let bytes = if tile.ty.bits() == 16 { 2 } else { 4 };
         let base = match tile.address.base {
             AddressBase::Register(base) => Operand::Register(base),
