@@ -2,7 +2,7 @@
 
 use super::figure::{Axis, Figure, Panel, Point, Scale, Series};
 use super::table::Table;
-use crate::study::{Answer, Curve};
+use crate::study::{Answer, Curve, mean_density};
 
 fn style(answer: &Answer, arm: &str) -> usize {
     let arms = &answer.plan.arms;
@@ -118,7 +118,7 @@ pub fn cost(answer: &Answer) -> Figure {
             panel(
                 "by density",
                 "share of (query, key) pairs attended",
-                &|index| Some(density(answer, index)),
+                &|index| Some(mean_density(&answer.arms[index].points)),
             ),
             panel(
                 "by FLOPs",
@@ -133,12 +133,6 @@ pub fn cost(answer: &Answer) -> Figure {
         ),
         watermark: None,
     }
-}
-
-fn density(answer: &Answer, index: usize) -> f64 {
-    let points = &answer.arms[index].points;
-    let sum: f64 = points.iter().map(|point| point.realised_density).sum();
-    sum / crate::convert::usize_to_f64(points.len().max(1))
 }
 
 /// What is kept of the arm's own clean score, and of dense attention's at the same level.

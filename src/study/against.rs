@@ -4,11 +4,10 @@
 use crate::stats::BandOptions;
 
 use super::contrast::{Estimate, area, combination, estimate, is_cross_lingual};
-use super::curve::{Curve, Metric};
+use super::curve::{Curve, Metric, mean_density};
 use super::encoder::attention_flops;
 use super::plan::{Plan, Task};
 use super::results::Results;
-use super::run::count_f64;
 use super::{Registration, StudyError};
 
 /// The block-sparse arm minus one arm of another study, on that study's questions.
@@ -25,7 +24,7 @@ pub struct Against {
 }
 
 /// The block-sparse arm against every arm of `results` that `plan` does not have, the largest difference first. Empty
-/// where the two studies differ in task, noise or lengths, where `results` have one level, no block-sparse arm, or no
+/// where the two studies differ in encoder, task, noise or lengths, where `results` have one level, no block-sparse arm, or no
 /// cross-lingual pair, and for arms with cells missing. `curves` are those of `results`.
 ///
 /// # Errors
@@ -38,7 +37,8 @@ pub fn against(
 ) -> Result<Vec<Against>, StudyError> {
     let other = &results.plan;
     let is_comparable = other.task == Task::MlqaRetrieval
-        && (plan.task, plan.noise) == (other.task, other.noise)
+        && plan.model == other.model
+        && (plan.task, plan.noise, plan.length) == (other.task, other.noise, other.length)
         && (plan.total_tokens, plan.gold_tokens) == (other.total_tokens, other.gold_tokens)
         && other.levels.len() > 1
         && other.arms.contains(&registered.block)
@@ -56,8 +56,7 @@ pub fn against(
         let Some(sample) = combination(results, Metric::NdcgAt10, &terms, is_cross_lingual)? else {
             continue;
         };
-        let densities = curve.points.iter().map(|point| point.realised_density);
-        let density = densities.sum::<f64>() / count_f64(curve.points.len());
+        let density = mean_density(&curve.points);
         found.push(Against {
             flops: attention_flops(&curve.arm, density),
             arm: curve.arm.clone(),

@@ -403,6 +403,13 @@ fn point_data(
     }))
 }
 
+/// Mean over points of the share of pairs attended; 0 for none.
+#[must_use]
+pub fn mean_density(points: &[Point]) -> f64 {
+    let sum: f64 = points.iter().map(|point| point.realised_density).sum();
+    sum / count_f64(points.len().max(1))
+}
+
 /// Means of every (pair, arm, level) whose seeds are all there, in the order of the plan.
 #[must_use]
 pub fn pair_scores(results: &Results) -> Vec<PairScore> {

@@ -37,7 +37,8 @@ pub use contrast::{
     question_language,
 };
 pub use curve::{
-    Curve, Curves, Metric, PairScore, Point, between, csv, curves, differences, pair_scores,
+    Curve, Curves, Metric, PairScore, Point, between, csv, curves, differences, mean_density,
+    pair_scores,
 };
 pub use data::{DataFolder, Source, calibration_texts};
 pub use embedder::{Embedded, Embedder, Shift};

@@ -7,7 +7,7 @@ use super::contrast::{
     Estimate, Term, area, combination, context_language, estimate, is_cross_lingual,
     question_language,
 };
-use super::curve::{Metric, Point, curves};
+use super::curve::{Metric, Point, curves, mean_density};
 use super::encoder::attention_flops;
 use super::plan::{Plan, Registration};
 use super::results::Results;
@@ -250,8 +250,7 @@ impl View<'_> {
                 .iter()
                 .map(|point| (point.level, point.mean))
                 .collect();
-            let density = curve.points.iter().map(|point| point.realised_density);
-            let density = density.sum::<f64>() / super::run::count_f64(curve.points.len());
+            let density = mean_density(&curve.points);
             arms.push(ArmAnswer {
                 flops: attention_flops(&arm, density),
                 arm,
